@@ -1,0 +1,190 @@
+"""Every refusal that a caller can meet, as a class: its status, its stable reason, and its docstring as the message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """The canonical status codes (google.rpc.Code) that TaskHub answers with."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+class TaskHubError(Exception):
+    """Something went wrong on our side."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+    #: Seconds after which the same call may be sent again, if that helps.
+    retry_after: float | None = None
+
+    def __init__(self, message: str | None = None, /, **metadata: str) -> None:
+        self.message = message or type(self).__doc__ or ""
+        #: Facts for programs, carried in google.rpc.ErrorInfo.
+        self.metadata: Mapping[str, str] = metadata
+        super().__init__(self.message)
+
+
+class InvalidArgument(TaskHubError):
+    """The request is malformed."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "FIELD_INVALID"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        #: Pairs of field path and what is wrong with it, for google.rpc.BadRequest.
+        self.violations = [(field, description)]
+
+
+class FieldsInvalid(InvalidArgument):
+    """Several fields are malformed."""
+
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        field, description = violations[0]
+        super().__init__(field, description)
+        self.violations = violations
+
+
+class PageTokenInvalid(InvalidArgument):
+    """The page token is malformed, or was given out for other arguments."""
+
+    reason = "PAGE_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("page_token", "is malformed, or was given out for other arguments")
+
+
+class LinkInvalid(InvalidArgument):
+    """The link is malformed, expired or already used."""
+
+    reason = "LINK_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("token", "is malformed, expired or already used")
+
+
+class IdempotencyKeyInvalid(InvalidArgument):
+    """The idempotency key is malformed."""
+
+    reason = "IDEMPOTENCY_KEY_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("idempotency-key", "must be given once, 1 to 255 printable ASCII characters")
+
+
+class IdempotencyKeyReused(InvalidArgument):
+    """The idempotency key was used for another request."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("idempotency-key", "was used for another request")
+
+
+class Unauthenticated(TaskHubError):
+    """The call carries no access token."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOKEN_MISSING"
+
+
+class TokenInvalid(Unauthenticated):
+    """The access token is malformed, expired, revoked or not ours."""
+
+    reason = "TOKEN_INVALID"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """The address or the password is wrong, or the account is not verified."""
+
+    reason = "CREDENTIALS_INVALID"
+
+
+class RefreshTokenInvalid(Unauthenticated):
+    """The refresh token is unknown, expired, revoked or already used."""
+
+    reason = "REFRESH_TOKEN_INVALID"
+
+
+class PermissionDenied(TaskHubError):
+    """The account may not call this method."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SCOPE_MISSING"
+
+
+class NotFound(TaskHubError):
+    """There is no such resource, or the caller may not see it."""
+
+    code = Code.NOT_FOUND
+    reason = "RESOURCE_NOT_FOUND"
+
+
+class EtagMismatch(TaskHubError):
+    """The resource has changed since that etag was read."""
+
+    code = Code.ABORTED
+    reason = "ETAG_MISMATCH"
+
+
+class FailedPrecondition(TaskHubError):
+    """The resource is not in a state that allows this."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PRECONDITION_FAILED"
+
+
+class StateTransitionInvalid(FailedPrecondition):
+    """The task is not in a state that allows this."""
+
+    reason = "STATE_TRANSITION_INVALID"
+
+
+class TaskNotDeleted(FailedPrecondition):
+    """The task is not deleted."""
+
+    reason = "TASK_NOT_DELETED"
+
+
+class Contention(TaskHubError):
+    """Another call holds what this one needs; try again."""
+
+    code = Code.ABORTED
+    reason = "CONTENTION"
+    retry_after = 0.1
+
+
+class IdempotencyKeyInUse(Contention):
+    """A call with the same idempotency key is still running; try again."""
+
+    reason = "IDEMPOTENCY_KEY_IN_USE"
+
+
+class DeadlineExceeded(TaskHubError):
+    """The deadline passed before the answer was ready."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Unavailable(TaskHubError):
+    """The service cannot reach its database; try again."""
+
+    code = Code.UNAVAILABLE
+    reason = "DATABASE_UNAVAILABLE"
+    retry_after = 1.0

@@ -1,0 +1,41 @@
+"""Enqueueing: a job is a row that commits with whatever caused it. Waiting rows are the outbox."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from shared.ids import new_id
+from shared.kinds import JobKind
+
+#: Where one coalesced NOTIFY goes after a commit that enqueued. A hint: losing it costs a delay, never a job.
+CHANNEL = "taskhub_jobs"
+
+#: Takes the parameters of `new_job`. Can stand alone or as a CTE of a larger statement.
+INSERT_JOB = """
+INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, task_id, traceparent)
+VALUES (%(job_id)s, %(job_kind)s, %(job_args)s::jsonb, %(job_queue)s, %(job_max_attempts)s,
+        %(job_owner_id)s, %(job_task_id)s, %(job_traceparent)s)
+"""
+
+
+def new_job(
+    kind: JobKind,
+    args: dict[str, Any],
+    *,
+    owner_id: uuid.UUID | None = None,
+    task_id: uuid.UUID | None = None,
+    traceparent: str | None = None,
+) -> dict[str, Any]:
+    """Returns the parameters of `INSERT_JOB` for a job that is due at once. `args` must not hold a secret."""
+    return {
+        "job_id": new_id(),
+        "job_kind": kind.name,
+        "job_args": json.dumps(args),
+        "job_queue": kind.queue,
+        "job_max_attempts": kind.max_attempts,
+        "job_owner_id": owner_id,
+        "job_task_id": task_id,
+        "job_traceparent": traceparent,
+    }

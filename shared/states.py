@@ -1,0 +1,71 @@
+"""The state machines of tasks and jobs, each as one table of legal transitions. Drawn in docs/architecture.md."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    """Where a piece of work stands."""
+
+    TODO = "TODO"
+    IN_PROGRESS = "IN_PROGRESS"
+    DONE = "DONE"
+    CANCELLED = "CANCELLED"
+
+
+class TaskAction(StrEnum):
+    """What moves a task from one state to another: the custom methods of TaskService."""
+
+    START = "start"
+    COMPLETE = "complete"
+    CANCEL = "cancel"
+    REOPEN = "reopen"
+
+
+TASK_TRANSITIONS: dict[TaskAction, tuple[frozenset[TaskState], TaskState]] = {
+    TaskAction.START: (frozenset({TaskState.TODO}), TaskState.IN_PROGRESS),
+    TaskAction.COMPLETE: (frozenset({TaskState.TODO, TaskState.IN_PROGRESS}), TaskState.DONE),
+    TaskAction.CANCEL: (frozenset({TaskState.TODO, TaskState.IN_PROGRESS}), TaskState.CANCELLED),
+    TaskAction.REOPEN: (frozenset({TaskState.DONE, TaskState.CANCELLED}), TaskState.TODO),
+}
+
+
+class JobState(StrEnum):
+    """What `jobs.state` stores.
+
+    WAITING is one stored state for three that users see: SCHEDULED before its time, RETRYING before the time of a later
+    attempt, QUEUED once it is due. The clock tells them apart.
+    """
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.WAITING: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.WAITING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset({JobState.WAITING}),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class AttemptState(StrEnum):
+    """How one try at a job went."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    LOST = "LOST"
+    RELEASED = "RELEASED"
+
+
+class Role(StrEnum):
+    """What an account may do beyond what it owns."""
+
+    MEMBER = "MEMBER"
+    ADMIN = "ADMIN"

@@ -1,0 +1,259 @@
+"""The schema: what Alembic compares with, and what dynamic queries are built from.
+
+The rules of the contract stand here once more as constraints, so that no process can write what the rules refuse. Each
+index names the query that it stands behind.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("role", Text, nullable=False, server_default="MEMBER"),
+    _now("create_time"),
+    _now("update_time"),
+    UniqueConstraint("email"),  # Login, Register
+    CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 254", name="email"),
+    CheckConstraint("length(display_name) <= 100", name="display_name"),
+    CheckConstraint("role IN ('MEMBER', 'ADMIN')", name="role"),
+)
+
+# Accounts that nobody has confirmed yet. The verification link is derived from the id, so that no secret is stored; it
+# activates only the password of its own row.
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    _now("create_time"),
+    _time("expire_time"),
+    CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 254", name="email"),
+    CheckConstraint("length(display_name) <= 100", name="display_name"),
+    CheckConstraint("expire_time > create_time", name="expire_time"),
+    Index("registrations_email_idx", "email", "id"),  # ResendVerification, VerifyEmail
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    _now("create_time"),
+    _time("expire_time"),
+    _time("revoke_time", nullable=True),
+    CheckConstraint("expire_time > create_time", name="expire_time"),
+    Index("sessions_user_id_idx", "user_id"),  # deleting a user
+    # the revocation list that every API process follows
+    Index("sessions_revoke_time_idx", "revoke_time", postgresql_where=text("revoke_time IS NOT NULL")),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("session_id", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    _now("create_time"),
+    _time("expire_time"),
+    _time("use_time", nullable=True),
+    CheckConstraint("octet_length(token_hash) = 32", name="token_hash"),
+    Index("refresh_tokens_session_id_idx", "session_id"),  # deleting a session
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    _now("create_time"),
+    _time("sign_from_time"),
+    _time("expire_time", nullable=True),
+    CheckConstraint("octet_length(public_key) = 32", name="public_key"),
+)
+
+idempotency_records = Table(
+    "idempotency_records",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("method", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    # Absent only inside the transaction that is still making it.
+    Column("response", LargeBinary, nullable=True),
+    _now("create_time"),
+    _time("expire_time"),
+    CheckConstraint("length(key) BETWEEN 1 AND 255", name="key"),
+    CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint"),
+    CheckConstraint("expire_time >= create_time + interval '24 hours'", name="expire_time"),
+    Index("idempotency_records_expire_time_idx", "expire_time"),  # housekeeping
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("state", Text, nullable=False, server_default="TODO"),
+    Column("priority", SmallInteger, nullable=False, server_default="2"),
+    Column("labels", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _time("due_time", nullable=True),
+    Column("version", Integer, nullable=False, server_default="1"),
+    _now("create_time"),
+    _now("update_time"),
+    _time("complete_time", nullable=True),
+    _time("delete_time", nullable=True),
+    _time("purge_time", nullable=True),
+    CheckConstraint("length(title) BETWEEN 1 AND 200", name="title"),
+    CheckConstraint("length(description) <= 10000", name="description"),
+    CheckConstraint("state IN ('TODO', 'IN_PROGRESS', 'DONE', 'CANCELLED')", name="state"),
+    CheckConstraint("priority BETWEEN 1 AND 4", name="priority"),
+    CheckConstraint("jsonb_typeof(labels) = 'object'", name="labels"),
+    CheckConstraint("version > 0", name="version"),
+    CheckConstraint("(state = 'DONE') = (complete_time IS NOT NULL)", name="complete_time"),
+    CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
+    # ListTasks of one owner
+    Index("tasks_owner_id_live_idx", "owner_id", "id", postgresql_where=text("delete_time IS NULL")),
+    # ListTasks with show_deleted; deleting a user
+    Index("tasks_owner_id_idx", "owner_id", "id"),
+    # ListTasks of an administrator
+    Index("tasks_live_idx", "id", postgresql_where=text("delete_time IS NULL")),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # Given by the sequencer after the commit, contiguous from 1: what readers of the log remember.
+    Column("position", BigInteger, nullable=True),
+    Column("kind", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("owner_id", Uuid, nullable=True),
+    Column("changes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _now("create_time"),
+    UniqueConstraint("position"),
+    CheckConstraint("kind ~ '^[a-z]+[.][a-z_]+$'", name="kind"),
+    CheckConstraint("position > 0", name="position"),
+    Index("events_resource_idx", "resource", "id"),  # history of one resource
+    Index("events_unsequenced_idx", "id", postgresql_where=text("position IS NULL")),  # the sequencer
+)
+
+# The last position given out. Not max(position): purging old events would set that back.
+event_counter = Table(
+    "event_counter",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    Column("position", BigInteger, nullable=False),
+    CheckConstraint("only_row", name="only_row"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("args", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("state", Text, nullable=False, server_default="WAITING"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False),
+    _now("schedule_time"),
+    # schedule_time less a bonus for priority: the order of claims, and aging for free.
+    _now("rank"),
+    # The fence: rises with every claim and never falls. A finish that names an older one changes nothing.
+    Column("claim_token", BigInteger, nullable=False, server_default="0"),
+    _time("lease_expire_time", nullable=True),
+    Column("result", JSONB, nullable=True),
+    # google.rpc.Status of the last failure: {"code": 14, "message": "…", "reason": "…"}
+    Column("error", JSONB, nullable=True),
+    Column("owner_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="SET NULL"), nullable=True),
+    # W3C trace context of the call that caused it
+    Column("traceparent", Text, nullable=True),
+    _now("create_time"),
+    _time("start_time", nullable=True),
+    _time("end_time", nullable=True),
+    CheckConstraint("kind ~ '^[a-z][a-z0-9_.]{0,62}$'", name="kind"),
+    CheckConstraint("queue ~ '^[a-z][a-z0-9_-]{0,62}$'", name="queue"),
+    CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
+    CheckConstraint("priority BETWEEN -100 AND 100", name="priority"),
+    CheckConstraint("state IN ('WAITING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')", name="state"),
+    CheckConstraint("max_attempts BETWEEN 1 AND 100", name="max_attempts"),
+    CheckConstraint("attempt BETWEEN 0 AND max_attempts", name="attempt"),
+    CheckConstraint("(state = 'RUNNING') = (lease_expire_time IS NOT NULL)", name="lease_expire_time"),
+    CheckConstraint("(state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (end_time IS NOT NULL)", name="end_time"),
+    # claim and dispatch: what waits in a queue, in order of rank
+    Index("jobs_waiting_idx", "queue", "rank", "id", postgresql_where=text("state = 'WAITING'")),
+    # reaper: leases that ended
+    Index("jobs_lease_idx", "lease_expire_time", postgresql_where=text("state = 'RUNNING'")),
+    Index("jobs_owner_id_idx", "owner_id", "id"),  # ListJobs of one owner
+    Index("jobs_kind_idx", "kind", "id"),  # ListJobs by kind
+    # ListJobs by the state FAILED
+    Index("jobs_failed_idx", "id", postgresql_where=text("state = 'FAILED'")),
+    # deleting a task
+    Index("jobs_task_id_idx", "task_id", postgresql_where=text("task_id IS NOT NULL")),
+)
+
+job_attempts = Table(
+    "job_attempts",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("claim_token", BigInteger, primary_key=True),  # ListJobAttempts, in this order
+    Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="RUNNING"),
+    Column("worker", Text, nullable=False),
+    _now("start_time"),
+    _time("end_time", nullable=True),
+    Column("error", JSONB, nullable=True),
+    CheckConstraint("attempt > 0", name="attempt"),
+    CheckConstraint("state IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'LOST', 'RELEASED')", name="state"),
+    CheckConstraint("(state = 'RUNNING') = (end_time IS NULL)", name="end_time"),
+)
