@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
-from shared.settings import Settings, load
+from shared.settings import DatabaseSettings, load
 from shared.tables import metadata
 
 #: Any number that nothing else in this database locks.
@@ -27,7 +27,7 @@ def offline() -> None:
 
 def online() -> None:
     """Runs the statements under the advisory lock, which the session holds from before the first to after the last."""
-    dsn = load(Settings).direct_dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+    dsn = load(DatabaseSettings).direct_dsn.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(dsn, poolclass=pool.NullPool)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})

@@ -9,23 +9,15 @@ from pydantic import Field, PostgresDsn, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class Settings(BaseSettings):
-    """What every process of TaskHub needs to know. The first two have no default and no process starts without them."""
+class DatabaseSettings(BaseSettings):
+    """What it takes to reach PostgreSQL, and no more: all that migrations need."""
 
     model_config = SettingsConfigDict(env_prefix="TASKHUB_", frozen=True, extra="ignore")
 
     database_url: PostgresDsn = Field(description="PostgreSQL, 16 to 18: the only truth.")
-    secret_key: SecretStr = Field(
-        min_length=32,
-        description="Seals signing keys, and derives the keys of links, page tokens and fingerprints.",
-    )
     database_direct_url: PostgresDsn | None = Field(
         default=None,
         description="PostgreSQL past a transaction pooler, for listeners, migrations and session locks.",
-    )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    otlp_endpoint: str | None = Field(
-        default=None, description="Base URL of an OpenTelemetry collector (OTLP over HTTP); no traces without it."
     )
 
     @property
@@ -39,7 +31,21 @@ class Settings(BaseSettings):
         return str(self.database_direct_url or self.database_url)
 
 
-S = TypeVar("S", bound=Settings)
+class Settings(DatabaseSettings):
+    """What every service needs to know."""
+
+    broker_url: SecretStr = Field(description="Redis, or any broker that Celery speaks: hints and rate limits.")
+    secret_key: SecretStr = Field(
+        min_length=32,
+        description="Seals signing keys, and derives the keys of links, page tokens and fingerprints.",
+    )
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    otlp_endpoint: str | None = Field(
+        default=None, description="Base URL of an OpenTelemetry collector (OTLP over HTTP); no traces without it."
+    )
+
+
+S = TypeVar("S", bound=DatabaseSettings)
 
 
 def load(kind: type[S]) -> S:

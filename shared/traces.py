@@ -1,0 +1,55 @@
+"""Traces (OpenTelemetry): from the caller's `traceparent` through the call and the job row to the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class Tracer:
+    """Opens spans, and does nothing at all where no collector is named."""
+
+    def __init__(self, service: str, endpoint: str | None) -> None:
+        self._provider: TracerProvider | None = None
+        if endpoint is not None:
+            self._provider = TracerProvider(resource=Resource.create({"service.name": service}))
+            exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+            self._tracer = self._provider.get_tracer("taskhub")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether spans go anywhere."""
+        return self._provider is not None
+
+    @contextmanager
+    def span(self, name: str, kind: SpanKind, traceparent: str | None) -> Iterator[Span]:
+        """Opens a span under `traceparent`, the W3C header of whoever caused it."""
+        if self._provider is None:
+            yield trace.INVALID_SPAN
+            return
+        parent = _propagator.extract({"traceparent": traceparent} if traceparent else {})
+        with self._tracer.start_as_current_span(name, context=parent, kind=kind) as span:
+            yield span
+
+    def close(self) -> None:
+        """Sends what is left."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def traceparent() -> str | None:
+    """Returns the W3C header of the current span, for the job row that carries it on."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent")
