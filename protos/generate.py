@@ -68,7 +68,5 @@ def run(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    generate(
-        Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT,
-        Path(sys.argv[2]) if len(sys.argv) > 2 else None,
-    )
+    out, image, *_ = (*(Path(argument) for argument in sys.argv[1:]), None, None)
+    generate(out or ROOT, image)

@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+#: A UUID and an HMAC-SHA256.
+_LINK_LENGTH = 16 + 32
+
 
 class Secrets:
     """The keys of one installation. Everything that holds the same secret key derives the same ones."""
@@ -47,7 +50,7 @@ class Secrets:
     def open_link(self, purpose: str, token: str) -> uuid.UUID | None:
         """Returns the id in a link's token, or None for one that we did not make for this purpose."""
         raw = decode(token)
-        if raw is None or len(raw) != 48:
+        if raw is None or len(raw) != _LINK_LENGTH:
             return None
         id_ = uuid.UUID(bytes=raw[:16])
         return id_ if hmac.compare_digest(raw[16:], self._link_mac(purpose, id_)) else None

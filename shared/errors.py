@@ -60,6 +60,13 @@ class FieldsInvalid(InvalidArgument):
         self.violations = violations
 
 
+class MessageMalformed(TaskHubError):
+    """The bytes of the request are not a message of the expected type."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "MESSAGE_MALFORMED"
+
+
 class PageTokenInvalid(InvalidArgument):
     """The page token is malformed, or was given out for other arguments."""
 

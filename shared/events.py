@@ -6,6 +6,9 @@ import json
 import uuid
 from typing import Any
 
+#: Where the sequencer says, once a batch, up to which position events can be read.
+CHANNEL = "taskhub_events"
+
 #: Takes the parameters of `new_event`. Written after the subject's row is locked, in the transaction of the change.
 INSERT_EVENT = """
 INSERT INTO events (kind, resource, actor, owner_id, changes)

@@ -15,4 +15,4 @@ class JobKind:
     max_attempts: int
 
 
-EMAIL = JobKind("email", queue="email", max_attempts=10)
+EMAIL = JobKind("email", queue="email", max_attempts=32)

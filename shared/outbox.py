@@ -12,6 +12,12 @@ from shared.kinds import JobKind
 #: Where one coalesced NOTIFY goes after a commit that enqueued. A hint: losing it costs a delay, never a job.
 CHANNEL = "taskhub_jobs"
 
+#: How much earlier a job is taken for each point of priority: `rank` is `schedule_time` less that.
+PRIORITY_BONUS = "interval '6 seconds'"
+
+#: By how much `rank` can lie behind `schedule_time`: the lowest priority is -100.
+RANK_SLACK = f"100 * {PRIORITY_BONUS}"
+
 #: Takes the parameters of `new_job`. Can stand alone or as a CTE of a larger statement.
 INSERT_JOB = """
 INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, task_id, traceparent)

@@ -1,0 +1,1 @@
+"""The API: an asynchronous gRPC server in front of PostgreSQL."""

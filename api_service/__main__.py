@@ -1,0 +1,47 @@
+"""The API's command line.
+
+`python -m api_service` starts the server processes, serves their metrics and brings a killed one up again;
+`python -m api_service serve --index N` is one of them; `python -m api_service admin create --email ADDRESS` makes the
+first administrator, asking for the password (or reading it from standard input).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from api_service.settings import ApiSettings
+from shared import logs
+from shared.settings import load
+
+
+def main() -> None:
+    """Runs one command of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m api_service")
+    commands = parser.add_subparsers(dest="command")
+    serve = commands.add_parser("serve", help="run one server process")
+    serve.add_argument("--index", type=int, default=0)
+    admin = commands.add_parser("admin", help="manage administrators").add_subparsers(dest="action", required=True)
+    create = admin.add_parser("create", help="make an administrator, or make an account one")
+    create.add_argument("--email", required=True)
+    arguments = parser.parse_args()
+    settings = load(ApiSettings)
+    logs.configure("api", settings.log_level)
+    match arguments.command:
+        case None:
+            from api_service.processes import Processes  # noqa: PLC0415  the parent never loads grpc
+
+            sys.exit(Processes(settings).run())
+        case "serve":
+            from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
+
+            asyncio.run(serve_one(settings, arguments.index))
+        case "admin":
+            from api_service.admin import create_admin  # noqa: PLC0415
+
+            create_admin(settings, arguments.email)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Accounts and tokens: registration, sign-in, sessions, signing keys."""

@@ -1,0 +1,135 @@
+"""AuthService on the wire."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc
+
+from api_service.auth import queries
+from api_service.auth.keys import KeyRing
+from api_service.auth.passwords import Passwords
+from api_service.auth.revocations import Revocations
+from api_service.auth.service import AuthService, Refusal, Tokens, normalise
+from api_service.call import Call
+from api_service.database import Connection, Database, JobNotifier
+from api_service.idempotency import Idempotency
+from api_service.wire import set_time
+from shared.errors import CredentialsInvalid, RefreshTokenInvalid
+from shared.ids import resource_name
+
+#: What GetJwks says of its own freshness; the gateway hands it on.
+JWKS_CACHE_CONTROL = "public, max-age=300"
+
+
+class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
+    """Opens the transactions; the rules are `AuthService`'s."""
+
+    def __init__(
+        self,
+        service: AuthService,
+        database: Database,
+        idempotency: Idempotency,
+        passwords: Passwords,
+        keys: KeyRing,
+        revocations: Revocations,
+        jobs: JobNotifier,
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._idempotency = idempotency
+        self._passwords = passwords
+        self._keys = keys
+        self._revocations = revocations
+        self._jobs = jobs
+
+    async def Register(self, request: auth_service_pb2.RegisterRequest, call: Call) -> Message | bytes:
+        """Hashes first, so that no connection waits for it."""
+        email = normalise(request.email)
+        registration = queries.RegistrationRow(
+            email, await self._passwords.hash(request.password), request.display_name.strip()
+        )
+
+        async def work(connection: Connection) -> Message:
+            await self._service.register(connection, registration)
+            return auth_service_pb2.RegisterResponse()
+
+        response = await self._idempotency.run(call, request, work, subject=email)
+        self._jobs.wake()
+        return response
+
+    async def VerifyEmail(self, request: auth_service_pb2.VerifyEmailRequest, call: Call) -> Message | bytes:
+        """The token in the request is also whose idempotency key it is."""
+
+        async def work(connection: Connection) -> Message:
+            user_id = await self._service.verify_email(connection, request.token)
+            return auth_service_pb2.VerifyEmailResponse(user=resource_name("users", user_id))
+
+        response = await self._idempotency.run(call, request, work, subject=request.token)
+        self._jobs.wake()
+        return response
+
+    async def ResendVerification(
+        self, request: auth_service_pb2.ResendVerificationRequest, call: Call
+    ) -> Message | bytes:
+        """Answers the same, whatever is known of the address."""
+        email = normalise(request.email)
+
+        async def work(connection: Connection) -> Message:
+            await self._service.resend_verification(connection, email)
+            return auth_service_pb2.ResendVerificationResponse()
+
+        response = await self._idempotency.run(call, request, work, subject=email)
+        self._jobs.wake()
+        return response
+
+    async def Login(self, request: auth_service_pb2.LoginRequest, call: Call) -> Message:  # noqa: ARG002
+        """No connection is held while the password is checked."""
+        async with self._database.connection() as connection:
+            user = await queries.user_by_email(connection, normalise(request.email))
+        right = await self._passwords.verify(user.password_hash if user else None, request.password)
+        if user is None or not right:
+            raise CredentialsInvalid
+        newer = (
+            await self._passwords.hash(request.password) if self._passwords.needs_rehash(user.password_hash) else None
+        )
+        async with self._database.transaction() as connection:
+            if newer is not None:
+                await queries.set_password_hash(connection, user.id, newer)
+            tokens = await self._service.open_session(connection, user)
+        return auth_service_pb2.LoginResponse(tokens=_pair(tokens), user=tokens.principal.name)
+
+    async def RefreshToken(self, request: auth_service_pb2.RefreshTokenRequest, call: Call) -> Message:  # noqa: ARG002
+        """A refusal may have ended the session: it is answered after the commit."""
+        async with self._database.transaction() as connection:
+            outcome = await self._service.refresh(connection, request.refresh_token)
+        if isinstance(outcome, Refusal):
+            raise RefreshTokenInvalid
+        return auth_service_pb2.RefreshTokenResponse(tokens=_pair(outcome))
+
+    async def Logout(self, request: auth_service_pb2.LogoutRequest, call: Call) -> Message | bytes:
+        """Ends the caller's session."""
+        session_id = call.principal.session_id
+
+        async def work(connection: Connection) -> Message:
+            await queries.revoke_session(connection, session_id)
+            return auth_service_pb2.LogoutResponse()
+
+        response = await self._idempotency.run(call, request, work)
+        self._revocations.add(session_id)
+        return response
+
+    async def GetJwks(self, request: auth_service_pb2.GetJwksRequest, call: Call) -> Message:  # noqa: ARG002
+        """Answers from memory."""
+        call.initial_metadata.append(("cache-control", JWKS_CACHE_CONTROL))
+        keys = [
+            auth_service_pb2.Jwk(kty="OKP", crv="Ed25519", x=key.x, kid=key.kid, alg="EdDSA", use="sig")
+            for key in self._keys.published()
+        ]
+        return auth_service_pb2.GetJwksResponse(keys=keys)
+
+
+def _pair(tokens: Tokens) -> auth_service_pb2.TokenPair:
+    pair = auth_service_pb2.TokenPair(access_token=tokens.access_token, refresh_token=tokens.refresh_token)
+    set_time(pair.access_expire_time, tokens.access_expire_time)
+    set_time(pair.refresh_expire_time, tokens.refresh_expire_time)
+    return pair

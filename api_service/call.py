@@ -1,0 +1,50 @@
+"""One call in flight: what the interceptors found out about it, for each other and for the servicers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from api_service.methods import Method
+from api_service.principal import Principal
+from shared.errors import IdempotencyKeyInvalid, Unauthenticated
+
+MAX_KEY_LENGTH = 255
+
+
+@dataclass(slots=True)
+class Call:
+    """Stands where grpc.aio hands a context to a servicer."""
+
+    method: Method
+    #: The caller's metadata. A key that came twice holds a tuple of its values.
+    metadata: Mapping[str, Any]
+    #: Seconds until the caller's deadline, or None for a caller without one.
+    time_remaining: float | None = None
+    request_id: str = ""
+    principal_or_none: Principal | None = None
+    #: Goes out before the answer.
+    initial_metadata: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls. Methods that are open to everybody have nobody to ask for."""
+        if self.principal_or_none is None:
+            raise Unauthenticated
+        return self.principal_or_none
+
+    def idempotency_key(self) -> str | None:
+        """Returns the caller's key, or None where there is none or the method takes none.
+
+        Surrounding quotes are stripped: the header is a structured string (draft-ietf-httpapi-idempotency-key-header).
+        """
+        value = self.metadata.get("idempotency-key")
+        if value is None or not self.method.takes_key:
+            return None
+        if not isinstance(value, str):
+            raise IdempotencyKeyInvalid
+        key = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+        if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+            raise IdempotencyKeyInvalid
+        return key

@@ -1,0 +1,135 @@
+"""One mechanism for every mutating RPC: the same key twice means one effect and one answer.
+
+The record commits with the effect, so that a crash anywhere before the commit leaves neither. Callers of one key inside
+this process wait for each other in memory, without a connection; callers in other processes wait on the unique index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from google.protobuf.message import Message
+
+from api_service.call import Call
+from api_service.database import Connection, Database
+from shared.crypto import Secrets
+from shared.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from shared.idempotency import CLAIM, READ, STORE
+
+Work = Callable[[Connection], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A claim on a key: whose, on which method, and for which request."""
+
+    principal: str
+    method: str
+    key: str
+    fingerprint: bytes
+
+    def parameters(self, response: bytes | None = None) -> dict[str, Any]:
+        """Returns the parameters of the statements in `shared.idempotency`."""
+        return {
+            "idem_principal": self.principal,
+            "idem_method": self.method,
+            "idem_key": self.key,
+            "idem_fingerprint": self.fingerprint,
+            "idem_response": response,
+        }
+
+
+class Idempotency:
+    """Runs mutations, once for each key."""
+
+    def __init__(self, database: Database, secrets: Secrets, lock_timeout: float) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._lock_timeout = lock_timeout
+        self._turns: dict[tuple[str, str, str], _Turn] = {}
+
+    def record(self, call: Call, request: Message, *, subject: str | None = None) -> Record | None:
+        """Returns the claim that the call makes, or None for a call without a key.
+
+        Anonymous calls name their `subject`, the address or token in the request: it takes the principal's place.
+        """
+        key = call.idempotency_key()
+        if key is None:
+            return None
+        if subject is None:
+            principal = call.principal.name
+        else:
+            principal = f"anonymous:{self._secrets.fingerprint(b'subject', subject.encode()).hex()}"
+        body = request.SerializeToString(deterministic=True)
+        return Record(principal, call.method.path, key, self._secrets.fingerprint(call.method.path.encode(), body))
+
+    async def run(
+        self, call: Call, request: Message, work: Work, *, subject: str | None = None, dry_run: bool = False
+    ) -> Message | bytes:
+        """Runs `work` in a transaction and returns its answer, or the stored bytes of the call that came first.
+
+        A dry run (`validate_only`) checks everything, claims no key and writes nothing.
+        """
+        record = None if dry_run else self.record(call, request, subject=subject)
+        if record is None:
+            async with self._database.transaction(dry_run=dry_run) as connection:
+                return await work(connection)
+        async with self.turn(record):
+            async with self._database.transaction() as connection:
+                if await self._claim(connection, record):
+                    response = (await work(connection)).SerializeToString()
+                    await connection.execute(STORE, record.parameters(response))
+                    return response
+            return await self.replay(call, record)
+
+    async def _claim(self, connection: Connection, record: Record) -> bool:
+        try:
+            return (await connection.execute(CLAIM, record.parameters())).rowcount == 1
+        except psycopg.errors.LockNotAvailable:
+            raise IdempotencyKeyInUse from None
+
+    async def replay(self, call: Call, record: Record) -> bytes:
+        """Returns what the first call answered. Raises IdempotencyKeyReused if that was another request."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(READ, record.parameters())
+            row = await cursor.fetchone()
+        if row is None:  # it expired or was rolled back between the two statements
+            raise IdempotencyKeyInUse
+        fingerprint, response = row
+        if fingerprint != record.fingerprint:
+            raise IdempotencyKeyReused
+        call.initial_metadata.append(("idempotency-replayed", "true"))
+        return bytes(response)
+
+    @asynccontextmanager
+    async def turn(self, record: Record) -> AsyncIterator[None]:
+        """Waits until no other call of this process holds the key, for as long as a lock may be waited for."""
+        name = (record.principal, record.method, record.key)
+        turn = self._turns.setdefault(name, _Turn())
+        turn.waiting += 1
+        try:
+            try:
+                await asyncio.wait_for(turn.lock.acquire(), self._lock_timeout)
+            except TimeoutError:
+                raise IdempotencyKeyInUse from None
+            try:
+                yield
+            finally:
+                turn.lock.release()
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                del self._turns[name]
+
+
+class _Turn:
+    """Who waits for a key."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0

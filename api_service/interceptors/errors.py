@@ -1,0 +1,112 @@
+"""Every failure becomes one of our errors, and every error one shape: google.rpc.Status with ErrorInfo (AIP-193)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import psycopg
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from api_service.call import Call
+from api_service.interceptors.steps import Handler
+from api_service.methods import Method
+from shared.errors import (
+    Contention,
+    DeadlineExceeded,
+    IdempotencyKeyReused,
+    InvalidArgument,
+    MessageMalformed,
+    TaskHubError,
+    Unavailable,
+)
+
+log = structlog.get_logger()
+
+DOMAIN = "taskhub"
+
+#: Looked up by class, the nearest ancestor wins.
+TRANSLATIONS: dict[type[BaseException], type[TaskHubError]] = {
+    DecodeError: MessageMalformed,
+    psycopg.errors.LockNotAvailable: Contention,
+    psycopg.errors.DeadlockDetected: Contention,
+    psycopg.errors.SerializationFailure: Contention,
+    psycopg.errors.QueryCanceled: DeadlineExceeded,
+    psycopg.errors.ReadOnlySqlTransaction: Unavailable,
+    psycopg.OperationalError: Unavailable,
+    psycopg.InterfaceError: Unavailable,
+    PoolTimeout: Unavailable,
+    PoolClosed: Unavailable,
+    TooManyRequests: Unavailable,
+    ConnectionError: Unavailable,
+}
+
+#: HTTP statuses that differ from the mapping of google.rpc.Code; the gateway obeys and removes the header.
+HTTP_STATUS: dict[type[TaskHubError], str] = {IdempotencyKeyReused: "422"}
+
+
+class Errors:
+    """Lets nothing but our own errors pass outwards: no driver's text, no stack trace, no UNKNOWN."""
+
+    def wrap(self, method: Method, following: Handler) -> Handler:
+        """Returns a handler that translates what `following` raises."""
+
+        async def handle(request: Any, call: Call) -> Any:
+            try:
+                return await following(request, call)
+            except (TaskHubError, asyncio.CancelledError):
+                raise
+            except Exception as error:
+                raise translate(error, method) from error
+
+        return handle
+
+
+def translate(error: Exception, method: Method) -> TaskHubError:
+    """Returns what the caller may know of `error`. What nobody foresaw is logged whole, and said to be ours."""
+    for ancestor in type(error).__mro__:
+        if ancestor in TRANSLATIONS:
+            return TRANSLATIONS[ancestor]()
+    log.error("call_failed_unexpectedly", method=method.path, exc_info=error)
+    return TaskHubError()
+
+
+def status_code(error: TaskHubError) -> grpc.StatusCode:
+    """Returns grpc's name for the status of `error`."""
+    return grpc.StatusCode[error.code.name]
+
+
+def details(error: TaskHubError) -> tuple[tuple[str, str | bytes], ...]:
+    """Returns the trailing metadata that explains `error` to a program."""
+    status = status_pb2.Status(code=int(error.code), message=error.message)
+    status.details.extend(_pack(part) for part in _parts(error))
+    trailing: tuple[tuple[str, str | bytes], ...] = (("grpc-status-details-bin", status.SerializeToString()),)
+    http = HTTP_STATUS.get(type(error))
+    return trailing if http is None else (*trailing, ("x-taskhub-http-status", http))
+
+
+def _parts(error: TaskHubError) -> list[Message]:
+    parts: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+    ]
+    if isinstance(error, InvalidArgument):
+        bad = error_details_pb2.BadRequest()
+        for field, description in error.violations:
+            bad.field_violations.add(field=field, description=description, reason=error.reason)
+        parts.append(bad)
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
+        parts.append(retry)
+    return parts
+
+
+def _pack(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,84 @@
+"""Request id, trace, access log and metrics of every call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from opentelemetry.trace import SpanKind, StatusCode
+
+from api_service.call import Call
+from api_service.interceptors.access_log import AccessLog
+from api_service.interceptors.steps import Handler
+from api_service.methods import Method
+from api_service.metrics import CALLS, LATENCY
+from shared.errors import Code, TaskHubError
+from shared.ids import new_id
+from shared.traces import Tracer
+
+MAX_REQUEST_ID = 128
+
+
+class Observation:
+    """Sees every call from the outside, whatever becomes of it."""
+
+    def __init__(self, tracer: Tracer, access_log: AccessLog) -> None:
+        self._tracer = tracer
+        self._log = access_log
+
+    def wrap(self, method: Method, following: Handler) -> Handler:
+        """Returns a handler that counts, times and logs."""
+        latency = LATENCY.labels(method.path)
+        counters = {code: CALLS.labels(method.path, code.name) for code in Code}
+        succeeded = CALLS.labels(method.path, "OK")
+        run = self._traced(method, following) if self._tracer.enabled else following
+
+        async def handle(request: Any, call: Call) -> Any:
+            call.request_id = _request_id(call)
+            call.initial_metadata.append(("x-request-id", call.request_id))
+            began = time.perf_counter()
+            code, reason = "OK", ""
+            try:
+                response = await run(request, call)
+                succeeded.inc()
+            except TaskHubError as error:
+                code, reason = error.code.name, error.reason
+                counters[error.code].inc()
+                raise
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                counters[Code.CANCELLED].inc()
+                raise
+            else:
+                return response
+            finally:
+                seconds = time.perf_counter() - began
+                latency.observe(seconds)
+                self._log.write(call, code, reason, seconds)
+
+        return handle
+
+    def _traced(self, method: Method, following: Handler) -> Handler:
+        async def handle(request: Any, call: Call) -> Any:
+            parent = call.metadata.get("traceparent")
+            header = parent if isinstance(parent, str) else None
+            with self._tracer.span(method.path[1:], SpanKind.SERVER, header) as span:
+                span.set_attribute("rpc.system", "grpc")
+                span.set_attribute("taskhub.request_id", call.request_id)
+                try:
+                    return await following(request, call)
+                except TaskHubError as error:
+                    span.set_attribute("taskhub.reason", error.reason)
+                    span.set_status(StatusCode.ERROR, error.code.name)
+                    raise
+
+        return handle
+
+
+def _request_id(call: Call) -> str:
+    """Returns the caller's id where it gave a sane one, else a new one."""
+    given = call.metadata.get("x-request-id")
+    if isinstance(given, str) and 0 < len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable():
+        return given
+    return str(new_id())

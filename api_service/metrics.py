@@ -1,0 +1,14 @@
+"""Prometheus metrics of the API. Its processes write into files that the parent adds up and serves."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CALLS = Counter("taskhub_calls", "Calls answered, by method and status.", ["method", "code"])
+LATENCY = Histogram(
+    "taskhub_call_seconds",
+    "Time from the first interceptor to the answer.",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+DATABASE_UP = Gauge("taskhub_database_up", "Processes that reach PostgreSQL.", multiprocess_mode="livesum")

@@ -1,0 +1,46 @@
+"""Pages by key, never by offset. A page token is opaque and signed for the caller and the arguments of its list."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from api_service.call import Call
+from shared.crypto import Secrets, decode, encode
+from shared.errors import PageTokenInvalid
+
+DEFAULT_SIZE = 50
+MAXIMUM_SIZE = 1000
+_MAC = 16
+
+
+def page_size(requested: int) -> int:
+    """Coerces what was asked for into bounds (AIP-158)."""
+    return min(requested or DEFAULT_SIZE, MAXIMUM_SIZE)
+
+
+class Pager:
+    """Makes and opens the page tokens of one call: `page_token` and `page_size` may change, nothing else."""
+
+    def __init__(self, secrets: Secrets, call: Call, request: Message) -> None:
+        self._secrets = secrets
+        arguments = type(request)()
+        arguments.CopyFrom(request)
+        arguments.ClearField("page_token")
+        arguments.ClearField("page_size")
+        self._scope = b"\0".join(
+            (call.method.path.encode(), call.principal.name.encode(), arguments.SerializeToString(deterministic=True))
+        )
+        self._token: str = request.page_token  # type: ignore[attr-defined]
+
+    def cursor(self, length: int) -> bytes | None:
+        """Returns the `length` bytes after which the page begins, or None for the first page."""
+        if not self._token:
+            return None
+        raw = decode(self._token)
+        if raw is None or len(raw) != _MAC + length or self._secrets.page_mac(raw[_MAC:] + self._scope) != raw[:_MAC]:
+            raise PageTokenInvalid
+        return raw[_MAC:]
+
+    def token(self, cursor: bytes) -> str:
+        """Returns the token of the page that begins after `cursor`."""
+        return encode(self._secrets.page_mac(cursor + self._scope) + cursor)

@@ -1,0 +1,38 @@
+"""Who calls, and what they may do."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from shared.ids import resource_name
+from shared.states import Role
+
+#: What every account may do with what it owns.
+MEMBER_SCOPES = frozenset({"tasks.read", "tasks.write", "jobs.read"})
+
+#: What administrators may do beside it: everything, with everybody's.
+ADMIN_SCOPES = MEMBER_SCOPES | {"admin", "tasks.read_all", "tasks.write_all", "jobs.read_all"}
+
+
+def scopes_of(role: Role) -> frozenset[str]:
+    """Returns the scopes that come with a role."""
+    return ADMIN_SCOPES if role is Role.ADMIN else MEMBER_SCOPES
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated account, as its access token describes it."""
+
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+    scopes: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """Resource name of the account."""
+        return resource_name("users", self.user_id)
+
+    def holds(self, scope: str) -> bool:
+        """Whether the token carries this scope."""
+        return scope in self.scopes

@@ -1,0 +1,167 @@
+"""The composition root of one API process: builds the parts, hands them to each other, serves, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import Any
+
+import grpc
+import psycopg
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from psycopg_pool import PoolTimeout
+from taskhub.v1 import auth_service_pb2_grpc, job_service_pb2_grpc, task_service_pb2_grpc, user_service_pb2_grpc
+
+from api_service.auth.keys import KeyRing
+from api_service.auth.passwords import Passwords
+from api_service.auth.revocations import Revocations
+from api_service.auth.service import AuthService
+from api_service.auth.servicer import AuthServicer
+from api_service.auth.tokens import TokenSigner, TokenVerifier
+from api_service.database import Database, JobNotifier
+from api_service.health import Health
+from api_service.idempotency import Idempotency
+from api_service.interceptors.access_log import AccessLog
+from api_service.interceptors.authentication import Authentication
+from api_service.interceptors.chain import Chain
+from api_service.interceptors.deadline import Deadline
+from api_service.interceptors.errors import Errors
+from api_service.interceptors.observation import Observation
+from api_service.interceptors.validation import Validation
+from api_service.jobs.servicer import JobServicer
+from api_service.methods import methods
+from api_service.settings import ApiSettings
+from api_service.tasks.servicer import TaskServicer
+from api_service.users.servicer import UserServicer
+from shared.crypto import Secrets
+from shared.errors import Unavailable
+from shared.traces import Tracer
+
+log = structlog.get_logger()
+
+_RETRY_SECONDS = 0.5
+
+
+async def serve(settings: ApiSettings, index: int) -> None:
+    """Runs one process until it is told to stop. grpc.aio belongs to the event loop that it is made in."""
+    await Server(settings, index).run()
+
+
+class Server:
+    """One process: everything that answers, and the loops beside it."""
+
+    def __init__(self, settings: ApiSettings, index: int) -> None:
+        self._settings = settings
+        self._index = index
+        secrets = Secrets(settings.secret_key.get_secret_value())
+        self._tracer = Tracer("taskhub-api", settings.otlp_endpoint)
+        self._access_log = AccessLog(enabled=settings.log_level in ("DEBUG", "INFO"))
+        self._database = Database(settings)
+        self._jobs = JobNotifier(self._database)
+        self._keys = KeyRing(self._database, secrets)
+        self._revocations = Revocations(self._database, settings.access_token_seconds)
+        self._passwords = Passwords(settings)
+        rpcs = {method.path: method for method in methods()}
+        services = sorted({method.service for method in rpcs.values()})
+        self._health = Health(self._database, services)
+        chain = Chain(
+            rpcs,
+            [
+                Observation(self._tracer, self._access_log),
+                Errors(),
+                Deadline(settings.default_deadline, settings.maximum_deadline),
+                Authentication(TokenVerifier(self._keys, self._revocations, settings)),
+                Validation(),
+            ],
+        )
+        self._grpc = grpc.aio.server(interceptors=[chain], options=_options(settings))
+        self._add_servicers(secrets)
+        if settings.reflection:
+            names = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._grpc)
+
+    def _add_servicers(self, secrets: Secrets) -> None:
+        settings = self._settings
+        idempotency = Idempotency(self._database, secrets, settings.lock_timeout)
+        service = AuthService(settings, secrets, TokenSigner(self._keys, settings))
+        auth = AuthServicer(
+            service, self._database, idempotency, self._passwords, self._keys, self._revocations, self._jobs
+        )
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, self._grpc)
+        user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(self._database), self._grpc)
+        tasks = TaskServicer(self._database, idempotency, secrets)
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._grpc)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, finish what runs, close."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await self._database.open()
+        async with contextlib.AsyncExitStack() as stack:
+            for loop in (self._health.run, self._jobs.run, self._access_log.run):
+                stack.push_async_callback(_cancel, asyncio.create_task(loop()))
+            if await self._prepared(stopped):
+                for loop in (self._keys.run, self._revocations.run):
+                    stack.push_async_callback(_cancel, asyncio.create_task(loop()))
+                await self._serve(stopped)
+        self._access_log.flush()
+        self._passwords.close()
+        await self._database.close()
+        self._tracer.close()
+
+    async def _prepared(self, stopped: asyncio.Event) -> bool:
+        """Waits for the database, which may start after us; returns False if told to stop in the meantime."""
+        waited = False
+        while not stopped.is_set():
+            try:
+                await self._keys.load()
+                await self._revocations.load()
+            except (psycopg.Error, PoolTimeout, Unavailable) as error:
+                if not waited:
+                    log.warning("waiting_for_database", error=type(error).__name__)
+                waited = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), _RETRY_SECONDS)
+            else:
+                return True
+        return False
+
+    async def _serve(self, stopped: asyncio.Event) -> None:
+        settings = self._settings
+        self._grpc.add_insecure_port(settings.grpc_address)
+        if settings.backend_address is not None:
+            host, _, port = settings.backend_address.rpartition(":")
+            self._grpc.add_insecure_port(f"{host}:{int(port) + self._index}")
+        await self._grpc.start()
+        log.info("serving", address=settings.grpc_address, process=self._index)
+        await stopped.wait()
+        log.info("draining", process=self._index)
+        await self._health.drain()
+        await self._grpc.stop(settings.drain_seconds)
+
+
+def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.max_concurrent_streams", 1000),
+        ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(settings.maximum_deadline * 1000)),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

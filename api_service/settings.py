@@ -1,0 +1,47 @@
+"""Settings of the API, beside those that it shares with the worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.settings import Settings
+
+ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$"
+
+
+class ApiSettings(Settings):
+    """What an API process needs to know. Times are in seconds."""
+
+    grpc_address: str = Field(default="127.0.0.1:50051", pattern=ADDRESS, description="Shared by all API processes.")
+    backend_address: str | None = Field(
+        default=None,
+        pattern=ADDRESS,
+        description="Where the first process listens for the gateway; the next ones take the ports that follow.",
+    )
+    metrics_address: str = Field(default="127.0.0.1:9464", pattern=ADDRESS)
+    api_processes: int = Field(default=2, ge=1, le=64)
+    reflection: bool = Field(default=True, description="Server reflection, which grpcurl and buf curl need.")
+
+    database_pool_size: int = Field(default=8, ge=1, le=100, description="Connections of one process.")
+    database_pool_timeout: float = Field(default=0.8, gt=0, description="How long a call waits for a connection.")
+    statement_timeout: float = Field(default=30.0, gt=0)
+    lock_timeout: float = Field(default=5.0, gt=0)
+
+    default_deadline: float = Field(default=15.0, gt=0, description="For calls that carry none.")
+    maximum_deadline: float = Field(default=60.0, gt=0)
+    drain_seconds: float = Field(default=8.0, ge=0, description="How long calls in flight may finish after SIGTERM.")
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_connection_age: float = Field(default=300.0, gt=0, description="After it a client is asked to reconnect.")
+
+    token_issuer: str = "taskhub"
+    token_audience: str = "taskhub"
+    access_token_seconds: int = Field(default=900, ge=30, le=86400)
+    refresh_token_seconds: int = Field(default=14 * 86400, ge=60)
+    session_seconds: int = Field(default=90 * 86400, ge=60)
+    refresh_grace_seconds: int = Field(default=10, ge=0, le=60)
+    link_seconds: int = Field(default=24 * 3600, ge=60, description="How long a verification link lives.")
+
+    argon2_time_cost: int = Field(default=2, ge=1)
+    argon2_memory_kib: int = Field(default=19456, ge=8192)
+    argon2_parallelism: int = Field(default=1, ge=1)
+    password_threads: int = Field(default=1, ge=1, le=64, description="How many passwords are hashed at once.")

@@ -1,0 +1,90 @@
+"""Tasks between rows and messages, and what an update mask means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from taskhub.v1 import task_pb2, task_service_pb2
+
+from api_service.tasks.task import NORMAL, Task
+from api_service.wire import get_time, set_time
+from shared.errors import InvalidArgument
+from shared.ids import resource_name
+
+#: Names by the numbers that the column holds.
+PRIORITIES: dict[int, str] = {number: name for name, number in task_pb2.Task.Priority.items()}
+
+
+def to_message(task: Task) -> task_pb2.Task:
+    """Returns the task as the contract shows it."""
+    message = task_pb2.Task(
+        name=task.name,
+        title=task.title,
+        state=task.state,
+        priority=PRIORITIES[task.priority],
+        labels=task.labels,
+        owner=resource_name("users", task.owner_id),
+        etag=task.etag,
+    )
+    if task.description:
+        message.description = task.description
+    if task.due_time is not None:
+        set_time(message.due_time, task.due_time)
+    for field in ("create_time", "update_time", "complete_time", "delete_time", "purge_time"):
+        value = getattr(task, field)
+        if value is not None:
+            set_time(getattr(message, field), value)
+    return message
+
+
+#: How each field that a caller may change is read. A field that is absent is read as cleared.
+READERS: dict[str, Callable[[task_pb2.Task], Any]] = {
+    "title": lambda task: task.title,
+    "description": lambda task: task.description,
+    "priority": lambda task: task.priority or NORMAL,
+    "labels": lambda task: dict(task.labels),
+    "due_time": lambda task: get_time(task.due_time) if task.HasField("due_time") else None,
+}
+
+
+def new_fields(task: task_pb2.Task) -> dict[str, Any]:
+    """Returns the fields of a task to create. Raises InvalidArgument without a title."""
+    if not task.title:
+        raise InvalidArgument("task.title", "value is required")
+    return {field: read(task) for field, read in READERS.items()}
+
+
+def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any]:
+    """Returns the fields to change and their values, as the mask says (AIP-134).
+
+    No mask means the fields that are present, `*` all of them. Raises InvalidArgument for a mask that names no field,
+    an unknown one, or one that the caller cannot change.
+    """
+    paths = list(request.update_mask.paths)
+    if not paths:
+        paths = [field for field in READERS if _present(request.task, field)]
+        if not paths:
+            raise InvalidArgument("update_mask", "names no field, and no field is present")
+    elif paths == ["*"]:
+        paths = list(READERS)
+    for path in paths:
+        _check(path)
+    fields = {path: READERS[path](request.task) for path in paths}
+    if fields.get("title") == "":
+        raise InvalidArgument("task.title", "cannot be cleared")
+    return fields
+
+
+def _present(task: task_pb2.Task, field: str) -> bool:
+    return bool(task.labels) if field == "labels" else task.HasField(field)
+
+
+def _check(path: str) -> None:
+    if path in READERS:
+        return
+    if path == "*":
+        raise InvalidArgument("update_mask", "`*` stands alone or not at all")
+    if path in task_pb2.Task.DESCRIPTOR.fields_by_name:
+        raise InvalidArgument("update_mask", f"`{path}` cannot be changed by UpdateTask")
+    raise InvalidArgument("update_mask", f"`{path[:100]}` is not a field of Task")

@@ -1,0 +1,138 @@
+"""TaskService on the wire."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
+
+from api_service.call import Call
+from api_service.database import Connection, Database
+from api_service.idempotency import Idempotency
+from api_service.paging import Pager, page_size
+from api_service.tasks import queries, service
+from api_service.tasks.messages import changed_fields, new_fields, to_message
+from api_service.tasks.task import Task
+from shared.crypto import Secrets
+from shared.errors import InvalidArgument, NotFound
+from shared.ids import parse_name
+from shared.states import TaskAction
+
+#: A change of one task: takes the connection and the task's id.
+Change = Callable[[Connection, uuid.UUID], Awaitable[Task | None]]
+
+
+class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
+    """Opens the transactions; the rules are in `service`."""
+
+    def __init__(self, database: Database, idempotency: Idempotency, secrets: Secrets) -> None:
+        self._database = database
+        self._idempotency = idempotency
+        self._secrets = secrets
+
+    async def CreateTask(self, request: task_service_pb2.CreateTaskRequest, call: Call) -> Message | bytes:
+        """One round trip, key, event and stored answer included: everything is known before the statement."""
+        task = service.new_task(call.principal, new_fields(request.task))
+        answer = to_message(task)
+        if request.validate_only:
+            return answer
+        event = service.created(call.principal, task)
+        record = self._idempotency.record(call, request)
+        if record is None:
+            async with self._database.connection() as connection:
+                await queries.insert(connection, task, event)
+            return answer
+        response = answer.SerializeToString()
+        async with self._idempotency.turn(record):
+            async with self._database.connection() as connection:
+                first = await queries.insert_once(connection, task, event, record.parameters(response))
+            return response if first else await self._idempotency.replay(call, record)
+
+    async def GetTask(self, request: task_service_pb2.GetTaskRequest, call: Call) -> task_pb2.Task:
+        """One round trip."""
+        async with self._database.connection() as connection:
+            return to_message(await service.get(connection, call.principal, parse_name("tasks", request.name)))
+
+    async def ListTasks(
+        self, request: task_service_pb2.ListTasksRequest, call: Call
+    ) -> task_service_pb2.ListTasksResponse:
+        """One round trip: a row more than the page says whether there is a next one."""
+        pager = Pager(self._secrets, call, request)
+        cursor = pager.cursor(16)
+        size = page_size(request.page_size)
+        async with self._database.connection() as connection:
+            tasks = await service.page(
+                connection,
+                call.principal,
+                show_deleted=request.show_deleted,
+                before=uuid.UUID(bytes=cursor) if cursor else None,
+                limit=size + 1,
+            )
+        token = pager.token(tasks[size - 1].id.bytes) if len(tasks) > size else ""
+        return task_service_pb2.ListTasksResponse(
+            tasks=[to_message(task) for task in tasks[:size]], next_page_token=token
+        )
+
+    async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:
+        """Reads the mask before anything is locked."""
+        if not request.task.name:
+            raise InvalidArgument("task.name", "value is required")
+        fields = changed_fields(request)
+
+        async def change(connection: Connection, id_: uuid.UUID) -> Task:
+            return await service.update(connection, call.principal, id_, request.task.etag, fields)
+
+        return await self._change(request, call, request.task.name, change)
+
+    async def DeleteTask(self, request: task_service_pb2.DeleteTaskRequest, call: Call) -> Message | bytes:
+        """A missing task is no error where the caller allows it."""
+
+        async def change(connection: Connection, id_: uuid.UUID) -> Task | None:
+            try:
+                return await service.delete(connection, call.principal, id_, request.etag)
+            except NotFound:
+                if request.allow_missing:
+                    return None
+                raise
+
+        return await self._change(request, call, request.name, change)
+
+    async def UndeleteTask(self, request: task_service_pb2.UndeleteTaskRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+
+        async def change(connection: Connection, id_: uuid.UUID) -> Task:
+            return await service.undelete(connection, call.principal, id_, request.etag)
+
+        return await self._change(request, call, request.name, change)
+
+    async def StartTask(self, request: task_service_pb2.StartTaskRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+        return await self._move(request, call, TaskAction.START)
+
+    async def CompleteTask(self, request: task_service_pb2.CompleteTaskRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+        return await self._move(request, call, TaskAction.COMPLETE)
+
+    async def CancelTask(self, request: task_service_pb2.CancelTaskRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+        return await self._move(request, call, TaskAction.CANCEL)
+
+    async def ReopenTask(self, request: task_service_pb2.ReopenTaskRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+        return await self._move(request, call, TaskAction.REOPEN)
+
+    async def _move(self, request: Any, call: Call, action: TaskAction) -> Message | bytes:
+        async def change(connection: Connection, id_: uuid.UUID) -> Task:
+            return await service.move(connection, call.principal, id_, request.etag, action)
+
+        return await self._change(request, call, request.name, change)
+
+    async def _change(self, request: Any, call: Call, name: str, change: Change) -> Message | bytes:
+        async def work(connection: Connection) -> Message:
+            task = await change(connection, parse_name("tasks", name))
+            return task_pb2.Task(name=name) if task is None else to_message(task)
+
+        return await self._idempotency.run(call, request, work, dry_run=request.validate_only)
