@@ -1,0 +1,62 @@
+"""Real servers, one of each a session; a database and an empty mailbox for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import Mailbox, Postgres, Processes, Redis, free_port
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL with the migrated template."""
+    server = Postgres(free_port())
+    server.start()
+    try:
+        server.migrate()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """A database with the schema and nothing in it."""
+    with postgres.clone() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis that a test may kill, if it starts it again."""
+    server = Redis(free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> str:
+    """An emptied Redis."""
+    redis_server.command("FLUSHALL")
+    return redis_server.url
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """An empty mailbox."""
+    box = Mailbox()
+    box.start()
+    yield box
+    box.stop()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts processes, and ends them with the test."""
+    started = Processes(tmp_path)
+    yield started
+    started.stop()

@@ -1,0 +1,86 @@
+"""The Celery application of the worker: `celery -A worker_service.app worker`. Its composition root.
+
+Nothing connects here; each pool process makes its own connections after the fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+from celery import signals
+from celery.platforms import set_pdeathsig
+
+from shared.crypto import Secrets
+from shared.logs import configure
+from shared.settings import load
+from shared.traces import Tracer
+from worker_service.registry import installed
+from worker_service.runner import Runner
+from worker_service.settings import WorkerSettings
+from worker_service.supervisor import SUPERVISED
+from worker_service.transport import RUN, make_app
+
+settings = load(WorkerSettings)
+registry = installed()
+app = make_app(settings.broker_url.get_secret_value(), registry.queues)
+
+_runner: Runner | None = None
+
+
+@app.task(name=RUN)  # type: ignore[untyped-decorator] # celery has no types
+def run(queue: str) -> None:
+    """Runs what is due in `queue`."""
+    _this_process().run(queue)
+
+
+def _this_process() -> Runner:
+    global _runner  # noqa: PLW0603 - one a process, made after the fork
+    if _runner is None:
+        secrets = Secrets(settings.secret_key.get_secret_value())
+        _runner = Runner(settings, registry, secrets, Tracer("taskhub-worker", settings.otlp_endpoint))
+    return _runner
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator] # celery has no types
+def _configure_logs(**_: Any) -> None:
+    configure("worker", settings.log_level)
+    logging.captureWarnings(capture=True)
+    # A line for each hint says nothing that the attempt's own does not.
+    logging.getLogger("celery").setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator] # celery has no types
+def _die_with_supervisor(**_: Any) -> None:
+    if os.environ.get(SUPERVISED):
+        set_pdeathsig("SIGKILL")
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator] # celery has no types
+def _enter_process(**_: Any) -> None:
+    signal.signal(signal.SIGTERM, _leave)
+    _this_process()
+
+
+@signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator] # celery has no types
+def _leave_process(**_: Any) -> None:
+    _this_process().close()
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator] # celery has no types
+def _bound_shutdown(how: str, **_: Any) -> None:
+    """Lets a warm shutdown wait for running jobs for a while, then makes it a cold one, which interrupts them."""
+    if how == "Warm":
+        timer = threading.Timer(settings.shutdown_grace_seconds, os.kill, (os.getpid(), signal.SIGQUIT))
+        timer.daemon = True
+        timer.start()
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # Celery sends it twice, and the second would interrupt the handing back.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _this_process().leave()

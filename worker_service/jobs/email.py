@@ -1,0 +1,129 @@
+"""The kind `email`: one mail, rendered from a template, to the address that a row holds when it is sent.
+
+Args name the template and the row, never an address or a token: `{"template": "verification", "registration": id}`,
+`{"template": "welcome", "user": id}`, `{"template": "already_registered", "user": id}`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from shared.kinds import EMAIL
+from worker_service import queries
+from worker_service.context import Context
+from worker_service.errors import PermanentError
+from worker_service.jobs import Job
+from worker_service.mailer import Mailer
+
+#: Each template's subject. Its bodies are templates/<name>.txt.j2 and templates/<name>.html.j2.
+SUBJECTS = {
+    "verification": "Confirm your address",
+    "welcome": "Welcome to TaskHub",
+    "already_registered": "You already have an account",
+}
+
+_templates = Environment(
+    loader=PackageLoader("worker_service.jobs"),
+    autoescape=select_autoescape(["html.j2"], default=False),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class ArgumentsInvalid(PermanentError):
+    """The arguments name no mail that TaskHub sends."""
+
+    reason = "ARGUMENTS_INVALID"
+
+
+def send(context: Context) -> Mapping[str, Any]:
+    """Sends the mail, or skips it if the row that it is about is gone."""
+    match context.args:
+        case {"template": "verification", "registration": str(id_)}:
+            return _verification(context, _uuid(id_))
+        case {"template": "welcome" | "already_registered" as template, "user": str(id_)}:
+            return _to_user(context, template, _uuid(id_))
+        case _:
+            raise ArgumentsInvalid
+
+
+JOB = Job(EMAIL, send)
+
+
+def _verification(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
+    row = queries.registration(context.connection, id_)
+    if row is None:
+        return {"skipped": "registration is gone"}
+    token = context.secrets.link_token("verify-email", id_)
+    return _send(context, "verification", row, token=token, link=f"{_base(context)}/verify#token={token}")
+
+
+def _to_user(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
+    row = queries.user(context.connection, id_)
+    if row is None:
+        return {"skipped": "user is gone"}
+    return _send(context, template, row, link=_base(context))
+
+
+def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str) -> Mapping[str, Any]:
+    message = compose(
+        template,
+        sender=context.settings.mail_from,
+        recipient=row["email"],
+        display_name=row["display_name"],
+        key=context.idempotency_key,
+        **facts,
+    )
+    timeout = context.settings.lease_seconds * 2 / 3
+    Mailer(context.settings.smtp_url.get_secret_value(), timeout).send(message)
+    return {"message_id": str(message["Message-ID"])}
+
+
+def compose(template: str, *, sender: str, recipient: str, display_name: str, key: str, **facts: str) -> EmailMessage:
+    """Returns the mail. `key` makes its Message-ID (RFC 5322), the same whenever it is composed again."""
+    name, from_address = parseaddr(sender)
+    origin = Address(name, addr_spec=from_address)
+    message = EmailMessage(policy=SMTP)
+    message["Message-ID"] = f"<{key}@{origin.domain}>"
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["From"] = origin
+    message["To"] = _mailbox(display_name, recipient)
+    message["Subject"] = SUBJECTS[template]
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
+    values = {"name": _one_line(display_name), **facts}
+    message.set_content(_templates.get_template(f"{template}.txt.j2").render(values))
+    message.add_alternative(_templates.get_template(f"{template}.html.j2").render(values), subtype="html")
+    return message
+
+
+def _mailbox(display_name: str, address: str) -> Address:
+    try:
+        return Address(_one_line(display_name), addr_spec=address)
+    except Exception as error:  # email.errors, ValueError, IndexError: the parser is not choosy
+        raise ArgumentsInvalid("The address cannot be written into a mail.") from error
+
+
+def _one_line(text: str) -> str:
+    """Returns `text` without line breaks and control characters: a display name is what a stranger typed."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise ArgumentsInvalid from error
+
+
+def _base(context: Context) -> str:
+    return context.settings.link_base_url.rstrip("/")

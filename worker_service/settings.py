@@ -1,0 +1,27 @@
+"""Settings of the worker, on top of those that both services read."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from shared.settings import Settings
+
+
+class WorkerSettings(Settings):
+    """What the worker needs to know. Times are in seconds."""
+
+    smtp_url: SecretStr = Field(
+        default=SecretStr("smtp://127.0.0.1:1025"),
+        description="Mail server: smtp:// or smtps://, with user:password@ if it asks, and ?starttls=true.",
+    )
+    mail_from: str = Field(default="TaskHub <noreply@taskhub.localhost>", description="From of every mail.")
+    link_base_url: str = Field(default="http://127.0.0.1:8080", description="Where the links in mails point.")
+    worker_concurrency: int = Field(default=2, ge=1, le=256, description="Pool processes of one worker.")
+    worker_loops: bool = Field(default=True, description="Whether the loops are started beside the worker.")
+    worker_metrics_address: str = Field(default="127.0.0.1:9465", pattern=r"^.+:\d{1,5}$")
+    lease_seconds: float = Field(default=15, ge=1, le=3600, description="How long a silent worker keeps its jobs.")
+    retry_base_seconds: float = Field(default=1, gt=0, description="Longest wait after the first failure; it doubles.")
+    retry_cap_seconds: float = Field(default=600, gt=0, description="Longest wait after any failure.")
+    shutdown_grace_seconds: float = Field(
+        default=5, ge=0, description="How long running jobs may go on after SIGTERM before they are handed back."
+    )
