@@ -30,6 +30,20 @@ VARIABLE = re.compile(r"\{([^=}]+)(?:=([^}]*))?\}")
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A field that the query of a request can give."""
+
+    field: FieldDescriptor
+    #: From the request message: `filter.owner`.
+    path: str
+    json_path: str
+
+    def within(self, holder: FieldDescriptor) -> Parameter:
+        """Returns the same field as the message that holds `holder` sees it."""
+        return Parameter(self.field, f"{holder.name}.{self.path}", f"{holder.json_name}.{self.json_path}")
+
+
+@dataclass(frozen=True)
 class Route:
     """One binding of an RPC to a verb and a path."""
 
@@ -55,20 +69,24 @@ class Route:
         return VARIABLE.sub(lambda match: match.group(2) or "*", self.template)
 
     @property
-    def raw_body(self) -> bool:
-        """Whether the body is bytes of any kind rather than JSON."""
+    def body_type(self) -> str | None:
+        """The full name of the message or scalar in the body; None where the body says nothing."""
         if self.body in {"", "*"}:
-            return self.body == "*" and self.rpc.input_type.full_name == RAW_BODY
+            return self.rpc.input_type.full_name if self.body else None
         field = self.rpc.input_type.fields_by_name[self.body]
-        return field.message_type is not None and field.message_type.full_name == RAW_BODY
+        return field.message_type.full_name if field.message_type else field.name
 
     @property
-    def parameters(self) -> tuple[str, ...]:
-        """Query parameters that the route takes, under their JSON and their proto names."""
+    def json(self) -> bool:
+        """Whether the body is JSON: not absent, and not bytes of any kind."""
+        return self.body_type not in {None, RAW_BODY}
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Query parameters that the route takes."""
         if self.body == "*":
-            return ()
-        taken = {*self.bound, *([self.body] if self.body else ())}
-        return tuple(sorted(set(_parameters(self.rpc.input_type, taken))))
+            return []
+        return list(_parameters(self.rpc.input_type, {*self.bound, self.body}))
 
 
 def services() -> list[ServiceDescriptor]:
@@ -120,20 +138,14 @@ def _bindings(rule: http_pb2.HttpRule) -> Iterator[tuple[str, str, str]]:
         yield verb.upper(), getattr(binding, verb), binding.body
 
 
-def _parameters(message: Descriptor, taken: Iterable[str], prefixes: tuple[str, ...] = ("",)) -> Iterator[str]:
-    """Walks the fields that neither path nor body holds. A field that the path fills in part is left to the rest."""
-    taken = set(taken)
+def _parameters(message: Descriptor, taken: Iterable[str]) -> Iterator[Parameter]:
+    """Walks the fields that neither path nor body holds; of a field that the path fills in part, the rest."""
     for field in message.fields:
         if field.name in taken:
             continue
-        names = tuple(prefix + name for prefix in prefixes for name in sorted({field.name, field.json_name}))
         if field.message_type is None or field.message_type.full_name in SCALAR_MESSAGES:
-            yield from names
-        elif _nests(field):
-            rest = {path.removeprefix(f"{field.name}.") for path in taken if path.startswith(f"{field.name}.")}
-            yield from _parameters(field.message_type, rest, tuple(f"{name}." for name in names))
-
-
-def _nests(field: FieldDescriptor) -> bool:
-    """Whether query parameters reach into the field: not into lists, maps or messages that hold themselves."""
-    return not field.is_repeated and not field.message_type.full_name.startswith("google.")
+            yield Parameter(field, field.name, field.json_name)
+        elif not field.is_repeated and not field.message_type.full_name.startswith("google."):
+            rest = {path.partition(".")[2] for path in taken if path.startswith(f"{field.name}.")}
+            for parameter in _parameters(field.message_type, rest):
+                yield parameter.within(field)

@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jinja2
@@ -15,6 +16,9 @@ from deploy.gateway import contract
 from deploy.gateway.settings import Settings
 
 PACKAGE = taskhub.v1.__name__
+#: Reasons whose HTTP status is not that of their code. The API says so in its trailers as well, which REST loses
+#: whenever there was initial metadata.
+HTTP_STATUS = {"IDEMPOTENCY_KEY_REUSED": 422}
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Limits:
 
     request_bytes: int = 4 * 1024 * 1024
     response_bytes: int = 32 * 1024 * 1024
+    #: Of Struct values in a request; each level takes two of the 100 that protobuf allows.
+    json_depth: int = 32
+    #: gRPC begins to refuse metadata at 8 KiB, and adds entries of its own.
+    metadata_bytes: int = 6 * 1024
     deadline_seconds: int = 15
     stream_idle_seconds: int = 300
     connections: int = 10_000
@@ -48,8 +56,10 @@ REFUSALS = (
     Refusal(426, 3, "PROTOCOL_UNSUPPORTED", "Speak HTTP/1.1 or HTTP/2."),
     Refusal(431, 3, "HEADERS_TOO_LARGE", "The request's headers are too large or too many."),
     Refusal(500, 13, "INTERNAL", "Something went wrong on our side."),
-    Refusal(502, 14, "API_UNREACHABLE", "The API broke off; try again.", retry=1),
-    Refusal(503, 14, "API_UNREACHABLE", "The API cannot be reached; try again.", retry=1),
+    Refusal(502, 14, "API_UNREACHABLE", "The API broke off; try again, with the same idempotency key.", retry=1),
+    Refusal(
+        503, 14, "API_UNREACHABLE", "The API cannot be reached; try again, with the same idempotency key.", retry=1
+    ),
     Refusal(504, 4, "DEADLINE_EXCEEDED", "The deadline passed before the answer was ready."),
 )
 
@@ -62,6 +72,7 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - YAML and Lua, never HTML
     )
+    templates.filters["lua"] = _lua
     limits = limits or Limits()
     routes = contract.routes()
     return templates.get_template("envoy.yaml.j2").render(
@@ -70,12 +81,41 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
         package=PACKAGE,
         services=[service.full_name for service in contract.services()],
         descriptors=base64.b64encode(contract.descriptor_set()).decode(),
-        lua=templates.get_template("edge.lua.j2").render(limits=limits, refusals=REFUSALS),
+        lua=templates.get_template("edge.lua.j2").render(
+            limits=limits, http_status=HTTP_STATUS, routes=[_for_lua(route) for route in routes]
+        ),
         refusals=REFUSALS,
         streams=sorted({r.call for r in routes if r.rpc.server_streaming or r.rpc.client_streaming}),
-        uploads=[],
+        uploads=[_pattern(r, re.escape, "[^/:]+", ".+") for r in routes if r.body and not r.json],
         static=all(_is_ip(address.host) for address in settings.backend_address),
     )
+
+
+def _for_lua(route: contract.Route) -> dict[str, object]:
+    return {
+        "verb": route.verb,
+        "pattern": f"^{_pattern(route, _escape_for_lua, '[^/:]+', '.+')}$",
+        "parameters": {
+            name: parameter.path for parameter in route.parameters for name in (parameter.path, parameter.json_path)
+        },
+        "lists": [parameter.path for parameter in route.parameters if parameter.field.is_repeated],
+        "json": route.json,
+    }
+
+
+def _pattern(route: contract.Route, escape: Callable[[str], str], one: str, many: str) -> str:
+    """Returns the path as a regular expression of some dialect; no id holds a colon, which begins a verb."""
+    wildcards = {"*": one, "**": many}
+    return "".join(wildcards.get(part) or escape(part) for part in re.split(r"(\*\*|\*)", route.path))
+
+
+def _escape_for_lua(text: str) -> str:
+    return re.sub(r"([^\w/:])", r"%\1", text, flags=re.ASCII)
+
+
+def _lua(value: object) -> str:
+    """Writes a string, a boolean or None as Lua does; JSON's escapes for plain ASCII are Lua's as well."""
+    return "nil" if value is None else json.dumps(value)
 
 
 def _is_ip(host: str) -> bool:
