@@ -14,7 +14,7 @@ from devstack import postgres
 if TYPE_CHECKING:
     from devstack.stack import Stack
 
-BODY = '{"email": "ada@example.com", "password": "correct horse battery"}'
+BODY = '{{"email": "{name}@example.com", "password": "correct horse battery"}}'
 
 PAGE = """
 TaskHub is up. Ctrl-C stops it.
@@ -37,8 +37,9 @@ Three things to try:
 import grpc
 from taskhub.v1 import auth_service_pb2 as auth, auth_service_pb2_grpc as service
 with grpc.insecure_channel("{grpc}") as channel:
-    request = auth.RegisterRequest(email="grace@example.com", password="correct horse battery")
-    print(service.AuthServiceStub(channel).Register(request) or "registered: the link is in the mail")
+    service.AuthServiceStub(channel).Register(
+        auth.RegisterRequest(email="edsger@example.com", password="correct horse battery"))
+    print("registered: the link is in the mail at {mailbox}")
 EOF
 """
 
@@ -58,17 +59,17 @@ def banner(stack: Stack) -> str:
         data=short(data),
         reflection=call_by_reflection(str(at.grpc.reachable)),
         python=short(Path(sys.executable)),
-        body=BODY,
+        body=BODY.format(name="grace"),
     )
 
 
 def call_by_reflection(address: str) -> str:
     """Returns a call that needs no .proto, with the tool that is there."""
-    method = "taskhub.v1.AuthService/Register"
+    body, method = BODY.format(name="ada"), "taskhub.v1.AuthService/Register"
     if shutil.which("grpcurl"):
-        return f"grpcurl -plaintext -d '{BODY}' {address} {method}"
+        return f"grpcurl -plaintext -d '{body}' {address} {method}"
     buf = short(Path(sys.executable).with_name("buf"))
-    return f"{buf} curl --protocol grpc --http2-prior-knowledge -d '{BODY}' http://{address}/{method}"
+    return f"{buf} curl --protocol grpc --http2-prior-knowledge -d '{body}' http://{address}/{method}"
 
 
 def short(path: Path) -> str:

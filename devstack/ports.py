@@ -45,35 +45,22 @@ class Address:
         return Address({"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104 - compared
 
 
-def bound(address: Address, *, shared: bool = False) -> socket.socket:
-    """Returns a socket that holds the address without listening; raises OSError where somebody else has it.
-
-    A shared one leaves room for servers of this user that bind with SO_REUSEPORT, and for nobody else.
-    """
+def try_out(address: Address) -> None:
+    """Raises OSError where no server could listen now."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    holder = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
-        holder.bind((address.host, address.port))
-    except OSError:
-        holder.close()
-        raise
-    return holder
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do; without SO_REUSEPORT, by which two stacks would share an address unknowingly.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address.host, address.port))
 
 
 def is_free(address: Address) -> bool:
     """Whether a server could listen there now."""
     try:
-        bound(address).close()
+        try_out(address)
     except OSError:
         return False
     return True
-
-
-def reserve(address: Address) -> socket.socket:
-    """Holds an address that servers share by SO_REUSEPORT, so that a second stack cannot slip in among them."""
-    bound(address).close()
-    return bound(address, shared=True)
 
 
 class Ports:
@@ -91,7 +78,7 @@ class Ports:
         if address.port in self._given:
             raise StackError(f"{address} is asked for twice: set {setting} to another address")
         try:
-            bound(address).close()
+            try_out(address)
         except OSError as error:
             raise StackError(f"{address} cannot be used ({error.strerror}): set {setting} to another address") from None
         self._given.add(address.port)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from devstack import postgres, process, redis, services
 from devstack.datadir import DataDir, write_private
-from devstack.ports import Ports, reserve
+from devstack.ports import Ports
 from devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ class Stack:
         self._say = say
         self._clear_away()
         self.addresses = Addresses.choose(settings, Ports(self.data.path / "ports.json"))
-        self._grpc = reserve(self.addresses.grpc)
         self._processes = settings.api_processes
         self._passwords = {name: self.data.secret(f"{name}.password") for name in ("postgres", "redis")}
         self.supervisor = Supervisor(self.data, say, self._describe)
@@ -122,7 +121,6 @@ class Stack:
         """Stops everything in order, and takes the description away."""
         await self.supervisor.stop(STOPS)
         (self.data.path / "stack.json").unlink(missing_ok=True)
-        self._grpc.close()
 
     async def _database(self) -> None:
         at, password = self.addresses.postgres, self._passwords["postgres"]

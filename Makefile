@@ -1,0 +1,77 @@
+# The one door to TaskHub. Paths are relative throughout: make knows no way to write a space in an absolute one.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Servers of the devstack, found before anything of the machine's.
+BIN := .venv/bin
+PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
+
+.PHONY: help run demo test lint format protos lock clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.run ## Start everything: PostgreSQL, Redis, mailbox, Envoy, API, worker (Ctrl-C stops it)
+	@$(BIN)/python -m devstack
+
+demo: .venv/.run ## Show what TaskHub promises, on a stack of its own
+	@$(BIN)/python -m devstack.demo
+
+test: lint .cache/bin/grpcurl ## Run every check and every test, as CI does
+	@echo "pytest"
+	@PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest
+
+lint: .venv/.dev ## Check style, types, imports, and that the generated stubs are fresh
+	@echo "ruff" && $(BIN)/ruff check && $(BIN)/ruff format --check
+	@echo "mypy" && $(BIN)/python -m mypy .
+	@echo "lint-imports" && $(BIN)/lint-imports
+	@echo "stubs" && rm -rf .cache/stubs && $(BIN)/python protos/generate.py .cache/stubs .cache/image.binpb
+	@diff -r -x '*.proto' -x generate.py -x __pycache__ protos .cache/stubs \
+		|| { echo 'taskhub: the stubs are older than the .proto files: run `make protos`' >&2; exit 1; }
+	@echo "buf lint" && $(BIN)/buf lint .cache/image.binpb
+
+format: .venv/.dev ## Lay out the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+protos: .venv/.dev ## Write the Python stubs of the .proto files anew
+	@$(BIN)/python protos/generate.py
+
+UV := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate pyproject.toml
+
+lock: .cache/uv/bin/uv ## Pin the newest versions of all dependencies, with hashes
+	$(UV) --upgrade --all-extras --output-file requirements-dev.lock
+	$(UV) --constraint requirements-dev.lock --extra api --extra worker --extra devstack --output-file requirements.lock
+	$(UV) --constraint requirements-dev.lock --extra api --output-file requirements-api.lock
+	$(UV) --constraint requirements-dev.lock --extra worker --output-file requirements-worker.lock
+
+clean: ## Remove what was installed and generated; the data in .taskhub stays
+	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A stamp for each lock: written last, so that an interrupted installation goes on at the next run.
+.venv/.run: requirements.lock pyproject.toml
+	@$(call install,requirements.lock)
+	@touch $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml
+	@$(call install,requirements-dev.lock)
+	@touch $@ .venv/.run
+
+install = test -n "$(PYTHON_3_11)" || { echo "taskhub: needs Python 3.11 or newer with venv (on Debian: apt install \
+python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; "$(PYTHON_3_11)" -I devstack/install.py $(1)
+
+.cache/uv/bin/uv:
+	@python3 -m venv .cache/uv
+	@.cache/uv/bin/pip install --quiet uv
+
+# The tests call the API with grpcurl where Go is at hand to build it, else with `buf curl`, which comes as a wheel.
+.cache/bin/grpcurl:
+	@if command -v go >/dev/null; then \
+		echo "building grpcurl (once)"; \
+		GOBIN="$$PWD/.cache/bin" GOFLAGS= go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 \
+			|| echo "taskhub: grpcurl could not be built; the tests use buf curl"; \
+	fi

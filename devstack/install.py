@@ -1,0 +1,108 @@
+"""Makes the virtual environment and installs one lock: `python3 -I devstack/install.py LOCK`, for the Makefile.
+
+Runs before anything is installed, so it needs the standard library alone. It can be interrupted anywhere and run again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+VENV = Path(".venv")
+PYTHON = VENV / "bin" / "python"
+
+#: Seconds between lines where the output is no terminal, which could draw over its last line.
+PACE = 3.0
+
+
+def main() -> int:
+    """Installs the lock named on the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    begun, lock = time.monotonic(), sys.argv[1]
+    os.umask(0o022)  # PostgreSQL, for root, runs as another user, who must be able to read it
+    try:
+        _make_environment()
+        _install(lock)
+        _pip("TaskHub itself", "--no-deps", "--no-build-isolation", "--editable", ".")
+    except KeyboardInterrupt:
+        print("\ninterrupted: the next run goes on from here", file=sys.stderr)
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"\n{error.output or ''}taskhub: installing {lock} failed (see above)", file=sys.stderr)
+        return 1
+    print(f"installed {lock} in {time.monotonic() - begun:.0f} s", flush=True)
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _make_environment() -> None:
+    """Makes .venv, and makes it anew where an interrupted run left one without a working pip."""
+    if not _works():
+        print(f"making {VENV} with Python {sys.version.split()[0]}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+
+
+def _works() -> bool:
+    probe: list[str | Path] = [PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info < (3, 11))"]
+    return PYTHON.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def _install(lock: str) -> None:
+    pins = [line for line in Path(lock).read_text().splitlines() if "==" in line and not line.startswith(" ")]
+    _pip(lock, "--require-hashes", "--no-deps", "--requirement", lock, total=len(pins))
+
+
+def _pip(what: str, *arguments: str, total: int = 0) -> None:
+    """Runs pip, and shows how far it is; all that it said is shown only if it fails."""
+    command: list[str | Path] = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        said = []
+        try:
+            progress = Progress(what, total)
+            for line in pip.stdout or ():
+                said.append(line)
+                progress.follow(line)
+        except KeyboardInterrupt:
+            pip.terminate()
+            raise
+    if pip.returncode != 0:
+        raise subprocess.CalledProcessError(pip.returncode, command, "".join(said[-20:]))
+
+
+class Progress:
+    """Turns pip's hundreds of lines into one that moves, or into a few where nothing can move."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._told = 0.0
+
+    def follow(self, line: str) -> None:
+        """Takes a line of pip's."""
+        if line.startswith(("Collecting ", "Requirement already satisfied: ")):
+            self._done += 1
+            self._tell(f"{self._what}: {self._done} of {self._total} packages")
+        elif line.startswith("Ignoring "):  # meant for another platform
+            self._total -= 1
+        elif line.startswith("Installing collected packages"):
+            self._tell(f"{self._what}: unpacking {line.count(',') + 1} packages", final=True)
+
+    def _tell(self, text: str, *, final: bool = False) -> None:
+        if sys.stdout.isatty():
+            print(f"\r\033[K{text}", end="\n" if final else "", flush=True)
+        elif final or time.monotonic() - self._told > PACE:
+            self._told = time.monotonic()
+            print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
