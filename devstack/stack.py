@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from devstack import postgres, process, redis, services
 from devstack.datadir import DataDir, write_private
 from devstack.ports import Ports
+from devstack.schema import Applied
 from devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from devstack.ports import Address
-    from devstack.process import Child
     from devstack.settings import StackSettings
 
 #: The stack has its own of these; one from the environment would point the services somewhere else.
@@ -94,6 +94,7 @@ class Stack:
             "TASKHUB_WORKER_METRICS_ADDRESS": str(at.worker_metrics),
             "TASKHUB_BACKEND_ADDRESS": str(at.backend),
             "TASKHUB_API_PROCESSES": str(self._processes),
+            "PYTHONUNBUFFERED": "1",
         }
         unless_set = {
             "TASKHUB_SECRET_KEY": self.data.secret("secret.key"),
@@ -111,8 +112,10 @@ class Stack:
                 for part in (self._database(), self._redis(), self._mailbox(), self._gateway_configuration()):
                     group.create_task(part)
             async with asyncio.TaskGroup() as group:
-                for child in self._services():
-                    group.create_task(self.supervisor.start(child))
+                group.create_task(self.supervisor.start(services.api(self.addresses.grpc, self.environment)))
+                group.create_task(self.supervisor.start(services.gateway(self._envoy, self.addresses.rest)))
+            # After the API, which a person waits for: on a small machine the two would slow each other down.
+            await self.supervisor.start(services.worker(self.addresses.worker_metrics, self.environment))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         self._describe()
@@ -127,7 +130,13 @@ class Stack:
         cluster = await postgres.initialise(self.supervisor, self.data, password)
         await self.supervisor.start(postgres.child(cluster, at, password))
         await postgres.ensure_database(at, password)
-        await self.supervisor.run(services.migrations(self.environment))
+        url, applied = (
+            postgres.url(at, password),
+            Applied(self.data.path / "migrated", services.ROOT / "migrations/versions"),
+        )
+        if not await applied.is_current(url):
+            await self.supervisor.run(services.migrations(self.environment))
+            await applied.remember(url)
 
     async def _redis(self) -> None:
         at, password = self.addresses.redis, self._passwords["redis"]
@@ -140,14 +149,6 @@ class Stack:
     async def _gateway_configuration(self) -> None:
         at = self.addresses
         await self.supervisor.run(services.gateway_configuration(at.rest, at.backend, self._processes, self._envoy))
-
-    def _services(self) -> list[Child]:
-        at = self.addresses
-        return [
-            services.api(at.grpc, self.environment),
-            services.worker(at.worker_metrics, self.environment),
-            services.gateway(self._envoy, at.rest),
-        ]
 
     @property
     def _envoy(self) -> Path:
