@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -49,12 +50,21 @@ class Mailer:
         trying again can help.
         """
         try:
-            with self._session() as session:
-                session.send_message(message)
+            self._transmit(message)
         except (smtplib.SMTPException, OSError) as error:
             if _permanent(error):
                 raise MailRefused from error
             raise MailServerUnavailable from error
+
+    def _transmit(self, message: EmailMessage) -> None:
+        session = self._session()
+        try:
+            session.send_message(message)
+            # The mail is taken over by now: how they say goodbye changes nothing.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                session.quit()
+        finally:
+            session.close()
 
     def _session(self) -> smtplib.SMTP:
         if self._implicit_tls:

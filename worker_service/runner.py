@@ -121,7 +121,7 @@ class Runner:
         except LeaseLost:
             log.warning("attempt_refused")
             return AttemptState.LOST
-        except psycopg.OperationalError:
+        except psycopg.Error:
             # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
             log.exception("attempt_unrecorded")
             self._database.close()
@@ -156,18 +156,15 @@ class Runner:
         # The text of an error that we did not write stays in the log.
         log.warning("attempt_failed", reason=shown.reason, exc_info=None if shown is error else error)
         final = isinstance(error, PermanentError) or job.attempt >= job.max_attempts
-        delay = None if final else self._backoff(job.attempt)
+        delay = (
+            None if final else backoff(job.attempt, self._settings.retry_base_seconds, self._settings.retry_cap_seconds)
+        )
 
         def write(connection: Connection) -> None:
             if not queries.fail(connection, job, shown, delay):
                 raise LeaseLost
 
         self._settle(write)
-
-    def _backoff(self, attempt: int) -> float:
-        """Returns seconds: exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
-        ceiling = min(self._settings.retry_cap_seconds, self._settings.retry_base_seconds * 2 ** (attempt - 1))
-        return random.uniform(0, ceiling)  # noqa: S311 - spreads load, hides nothing
 
     def _settle(self, write: Callable[[Connection], None]) -> None:
         """Writes the end of an attempt, through an outage that is shorter than the lease. The fence makes that safe."""
@@ -180,3 +177,8 @@ class Runner:
                 if time.monotonic() >= end:
                     raise
                 time.sleep(0.2)
+
+
+def backoff(attempt: int, base: float, cap: float) -> float:
+    """Returns seconds: exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
+    return random.uniform(0, min(cap, base * 2 ** (attempt - 1)))  # noqa: S311 - spreads load, hides nothing

@@ -31,6 +31,9 @@ SUBJECTS = {
     "already_registered": "You already have an account",
 }
 
+#: Seconds that the mail server may take for a reply; with a short lease, two thirds of that.
+TIMEOUT = 30.0
+
 _templates = Environment(
     loader=PackageLoader("worker_service.jobs"),
     autoescape=select_autoescape(["html.j2"], default=False),
@@ -84,7 +87,7 @@ def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str)
         key=context.idempotency_key,
         **facts,
     )
-    timeout = context.settings.lease_seconds * 2 / 3
+    timeout = min(TIMEOUT, context.settings.lease_seconds * 2 / 3)
     Mailer(context.settings.smtp_url.get_secret_value(), timeout).send(message)
     return {"message_id": str(message["Message-ID"])}
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from shared.crypto import Secrets
 from tests.support.jobs import Jobs
-from tests.support.servers import Mailbox, Processes, eventually, free_port
+from tests.support.servers import Mailbox, Postgres, Processes, Redis, eventually, free_port
 
 KEY = "k" * 32
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -59,3 +65,114 @@ def test_a_job_becomes_a_mail(start: Start, jobs: Jobs, mailbox: Mailbox) -> Non
     assert jobs.attempts(id_) == ["SUCCEEDED"]
     worker.terminate()
     assert worker.wait(10) == 0
+
+
+def _pool_pid(jobs: Jobs, id_: uuid.UUID) -> int:
+    """Returns the process that runs the job."""
+    row = jobs.connection.execute(
+        "SELECT worker FROM job_attempts WHERE job_id = %s AND state = 'RUNNING'", [id_]
+    ).fetchone()
+    assert row is not None
+    return int(row["worker"].rpartition(":")[2])
+
+
+def _blocked(jobs: Jobs, mailbox: Mailbox) -> uuid.UUID:
+    """Enqueues a mail, and returns once the mail server holds it at DATA."""
+    mailbox.open.clear()
+    id_ = jobs.verification()
+    eventually(lambda: mailbox.begun == 1)
+    return id_
+
+
+def _one_identity(mailbox: Mailbox) -> bool:
+    return len({message["Message-ID"] for message in mailbox.messages}) == 1
+
+
+def test_a_killed_pool_process_costs_a_lease_and_no_mail(start: Start, jobs: Jobs, mailbox: Mailbox) -> None:
+    start()
+    id_ = _blocked(jobs, mailbox)
+    os.kill(_pool_pid(jobs, id_), signal.SIGKILL)
+    mailbox.open.set()
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
+    assert jobs.attempts(id_) == ["LOST", "SUCCEEDED"]
+    assert _one_identity(mailbox)
+
+
+def test_a_killed_worker_leaves_nothing_behind_and_loses_nothing(start: Start, jobs: Jobs, mailbox: Mailbox) -> None:
+    worker = start()
+    id_ = _blocked(jobs, mailbox)
+    family = psutil.Process(worker.pid).children(recursive=True)
+    worker.kill()
+    worker.wait()
+    eventually(lambda: not any(process.is_running() for process in family))
+    assert jobs.state(id_) == "RUNNING"
+    mailbox.open.set()
+    start()
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
+    assert jobs.attempts(id_) == ["LOST", "SUCCEEDED"]
+    assert _one_identity(mailbox)
+
+
+def test_a_stopped_worker_hands_back_what_it_runs(start: Start, jobs: Jobs, mailbox: Mailbox) -> None:
+    worker = start(TASKHUB_LEASE_SECONDS="3600")
+    id_ = _blocked(jobs, mailbox)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert (jobs.state(id_), jobs.job(id_)["attempt"], jobs.attempts(id_)) == ("WAITING", 0, ["RELEASED"])
+    mailbox.open.set()
+    start()
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
+    assert _one_identity(mailbox)
+
+
+def test_dead_processes_are_started_again(start: Start, jobs: Jobs, processes: Processes) -> None:
+    worker = start()
+    id_ = jobs.verification()
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
+    for process in psutil.Process(worker.pid).children():
+        process.kill()
+    again = jobs.verification()
+    eventually(lambda: jobs.state(again) == "SUCCEEDED")
+    assert processes.log(worker).count('"event": "process_died"') == 2
+
+
+def test_redis_is_disposable(start: Start, jobs: Jobs, mailbox: Mailbox, redis_server: Redis) -> None:
+    start()
+    for away in (lambda: redis_server.command("FLUSHALL"), redis_server.kill):
+        id_ = jobs.verification()
+        eventually(lambda id_=id_: jobs.state(id_) == "SUCCEEDED")  # type: ignore[misc] # bound at once
+        away()
+    meanwhile = jobs.verification()
+    redis_server.start()
+    began = time.monotonic()
+    eventually(lambda: jobs.state(meanwhile) == "SUCCEEDED")
+    assert time.monotonic() - began < 5
+    assert len(mailbox.messages) == 3
+
+
+def test_postgres_may_restart(start: Start, jobs: Jobs, postgres: Postgres, database_url: str) -> None:
+    worker = start()
+    first = jobs.verification()
+    eventually(lambda: jobs.state(first) == "SUCCEEDED")
+    postgres.stop()
+    postgres.start()
+    fresh = Jobs(database_url)
+    id_ = fresh.verification()
+    eventually(lambda: fresh.state(id_) == "SUCCEEDED")
+    fresh.connection.close()
+    assert worker.poll() is None
+
+
+def test_health_and_metrics(start: Start, jobs: Jobs, environment: dict[str, str]) -> None:
+    worker = start()
+    id_ = jobs.verification()
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
+    assert start("health").wait(10) == 0
+    with urllib.request.urlopen(f"http://{environment['TASKHUB_WORKER_METRICS_ADDRESS']}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'taskhub_jobs_finished_total{kind="email",outcome="SUCCEEDED"} 1.0' in text
+    assert 'taskhub_job_start_latency_seconds_count{queue="email"} 1.0' in text
+    assert 'taskhub_jobs{queue="email",state="QUEUED"}' in text
+    worker.terminate()
+    worker.wait()
+    assert start("health").wait(10) == 1

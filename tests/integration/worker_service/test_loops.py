@@ -1,0 +1,184 @@
+"""The cranks, turned by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.integration.worker_service.conftest import PROBE
+from tests.support.jobs import Jobs
+from tests.support.servers import Redis, eventually
+from worker_service import dispatcher, queries
+from worker_service.database import Database
+from worker_service.dispatcher import Dispatcher
+from worker_service.gauges import Gauges
+from worker_service.jobs import Job
+from worker_service.reaper import Reaper
+from worker_service.registry import Registry
+from worker_service.sequencer import Sequencer
+from worker_service.transport import make_app
+
+
+def _claim(database: Database, lease: float) -> None:
+    assert queries.claim(database.connection, PROBE.queue, [PROBE.name], lease, "host:1") is not None
+
+
+def _emit(connection: psycopg.Connection[object], n: int = 1) -> None:
+    connection.execute(
+        "INSERT INTO events (kind, resource, actor) SELECT 'probe.noted', 'probe', 'test' FROM generate_series(1, %s)",
+        [n],
+    )
+
+
+def _positions(jobs: Jobs) -> list[int | None]:
+    rows = jobs.connection.execute("SELECT position FROM events ORDER BY id").fetchall()
+    return [row["position"] for row in rows]
+
+
+class TestReaper:
+    def test_a_lease_that_ended_returns_the_job(self, jobs: Jobs, database: Database) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim(database, -1)
+        jobs.connection.execute("LISTEN taskhub_jobs")
+        assert Reaper(database, 0).run_once() == 1
+        job = jobs.job(id_)
+        assert (job["state"], job["attempt"], job["error"]["reason"]) == ("WAITING", 1, "ATTEMPT_LOST")
+        assert jobs.attempts(id_) == ["LOST"]
+        assert len(list(jobs.connection.notifies(timeout=1, stop_after=1))) == 1
+
+    def test_the_last_attempt_lost_is_the_end(self, jobs: Jobs, database: Database) -> None:
+        id_ = jobs.enqueue(PROBE, max_attempts=1)
+        _claim(database, -1)
+        assert Reaper(database, 0).run_once() == 1
+        assert (jobs.state(id_), jobs.attempts(id_)) == ("FAILED", ["LOST"])
+        assert jobs.job(id_)["end_time"] is not None
+
+    def test_a_lease_that_holds_is_left_alone(self, jobs: Jobs, database: Database) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim(database, 60)
+        assert Reaper(database, 0).run_once() == 0
+        assert jobs.state(id_) == "RUNNING"
+
+    def test_after_a_restart_of_postgres_workers_get_a_lease_s_time(self, jobs: Jobs, database: Database) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim(database, -1)
+        assert Reaper(database, 3600).run_once() == 0
+        assert jobs.state(id_) == "RUNNING"
+
+
+class TestSequencer:
+    def test_positions_are_contiguous_and_announced_once(self, jobs: Jobs, database: Database) -> None:
+        _emit(jobs.connection, 3)
+        jobs.connection.execute("LISTEN taskhub_events")
+        assert Sequencer(database).run_once() == 3
+        assert _positions(jobs) == [1, 2, 3]
+        assert [n.payload for n in jobs.connection.notifies(timeout=0.2)] == ["3"]
+        assert Sequencer(database).run_once() == 0
+
+    def test_an_event_that_commits_late_gets_a_later_position(
+        self, jobs: Jobs, database: Database, database_url: str
+    ) -> None:
+        with psycopg.connect(database_url) as slow:
+            _emit(slow)
+            _emit(jobs.connection)
+            Sequencer(database).run_once()
+            slow.commit()
+        Sequencer(database).run_once()
+        assert _positions(jobs) == [2, 1]
+
+    def test_purged_events_do_not_set_the_counter_back(self, jobs: Jobs, database: Database) -> None:
+        _emit(jobs.connection, 2)
+        Sequencer(database).run_once()
+        jobs.connection.execute("DELETE FROM events")
+        _emit(jobs.connection)
+        Sequencer(database).run_once()
+        assert _positions(jobs) == [3]
+
+    def test_two_sequencers_beside_writers_leave_no_gap(self, jobs: Jobs, database_url: str) -> None:
+        total, writers = 600, 4
+        stop = threading.Event()
+        sequencers = [Sequencer(Database(database_url, "test")) for _ in range(2)]
+        threads = [threading.Thread(target=sequencer.run, args=(stop,)) for sequencer in sequencers]
+
+        def write() -> None:
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                for _ in range(total // writers):
+                    _emit(connection)
+
+        threads += [threading.Thread(target=write) for _ in range(writers)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(done := _positions(jobs)) == total and None not in done)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert sorted(position or 0 for position in _positions(jobs)) == list(range(1, total + 1))
+
+
+class TestDispatcher:
+    @pytest.fixture
+    def crank(self, database: Database, redis_url: str) -> Iterator[Dispatcher]:
+        app = make_app(redis_url, [PROBE.queue])
+        crank = Dispatcher(database, app, Registry([Job(PROBE, lambda _: None)]))
+        yield crank
+        crank.reset()
+
+    def _depth(self, server: Redis) -> int:
+        return int(server.command("LLEN", PROBE.queue).strip().removeprefix(b":"))
+
+    def test_due_jobs_become_as_many_hints(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        jobs.enqueue(PROBE)
+        jobs.enqueue(PROBE)
+        crank.run_once()
+        assert self._depth(redis_server) == 2
+
+    def test_turning_twice_hints_once(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        jobs.enqueue(PROBE)
+        crank.run_once()
+        crank.run_once()
+        assert self._depth(redis_server) == 1
+
+    def test_a_backlog_does_not_fill_the_broker(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        for _ in range(dispatcher.DEPTH + 5):
+            jobs.enqueue(PROBE)
+        crank.run_once()
+        assert self._depth(redis_server) == dispatcher.DEPTH
+
+    def test_nothing_due_sends_nothing(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        id_ = jobs.enqueue(PROBE)
+        jobs.connection.execute("UPDATE jobs SET schedule_time = now() + interval '1 hour' WHERE id = %s", [id_])
+        crank.run_once()
+        assert self._depth(redis_server) == 0
+
+    def test_an_emptied_redis_is_refilled(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        jobs.enqueue(PROBE)
+        crank.run_once()
+        redis_server.command("FLUSHALL")
+        crank.run_once()
+        assert self._depth(redis_server) == 1
+
+    def test_it_wakes_on_the_notify(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
+        crank.pause = 60
+        stop = threading.Event()
+        thread = threading.Thread(target=crank.run, args=(stop,))
+        thread.start()
+        listening = "SELECT true FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' OR query LIKE '%%unnest%%'"
+        eventually(lambda: jobs.connection.execute(listening).fetchone())
+        jobs.enqueue(PROBE)
+        jobs.connection.execute("NOTIFY taskhub_jobs")
+        eventually(lambda: self._depth(redis_server) == 1, seconds=5)
+        stop.set()
+        jobs.connection.execute("NOTIFY taskhub_jobs")
+        thread.join()
+
+
+def test_the_backlog_is_counted_by_the_states_that_users_see(jobs: Jobs, database: Database) -> None:
+    jobs.enqueue(PROBE)
+    jobs.enqueue(PROBE)
+    _claim(database, 60)
+    counted = {row["shown"]: row["jobs"] for row in queries.backlog(database.connection)}
+    assert counted == {"QUEUED": 1, "RUNNING": 1}
+    assert Gauges(database, [PROBE.queue]).run_once() == 0
