@@ -2,68 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import signal
 import sys
-from contextlib import nullcontext
-
-from pydantic import ValidationError
-from rich.console import Console
-
-from devstack.banner import banner
-from devstack.errors import StackError
-from devstack.settings import StackSettings
-from devstack.stack import Stack
 
 
 def main() -> int:
-    """Parses the command line and returns the exit code: 1 if the stack could not run."""
-    parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
-    parser.add_argument("--quiet", action="store_true", help="one line an event, nothing to try")
-    arguments = parser.parse_args()
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    try:
-        asyncio.run(serve(StackSettings(), console, quiet=arguments.quiet))
-    except StackError as error:
-        print(f"taskhub: {error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            print(f"taskhub: TASKHUB_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)
-        return 1
-    return 0
+    """Returns the exit code. Until there is a stack to be stopped, Ctrl-C ends the process without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from devstack import cli  # noqa: PLC0415 - takes a while
 
-
-async def serve(settings: StackSettings, console: Console, *, quiet: bool) -> None:
-    """Starts the stack, keeps it until a signal asks for its end, and stops it in any case."""
-    stack = Stack(settings, console.print)
-    stop_on_signals(stack)
-    try:
-        with console.status("starting") if console.is_terminal else nullcontext():
-            await stack.start()
-        console.print("ready" if quiet else banner(stack))
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        console.print("stopping (once more to stop at once)")
-    finally:
-        await stack.stop()
-    console.print("stopped")
-
-
-def stop_on_signals(stack: Stack) -> None:
-    """The first signal asks the stack to stop; the second lets it wait for nobody."""
-    serving, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert serving is not None  # noqa: S101 - for mypy: we run inside of it
-
-    def on_signal() -> None:
-        if not serving.cancelling():
-            serving.cancel()
-        else:
-            stack.supervisor.hurry.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal)
+    return cli.main()
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class Stack:
         if left:
             names = ", ".join(f"{each.name()} (pid {each.pid})" for each in left)
             self._say(f"an earlier run left {names}; stopping them")
-        process.end(left, grace=5)
+        process.end(left, grace=1)
         postgres.clear_away(self.data.path / "postgres")
 
     def _describe(self) -> None:
