@@ -1,8 +1,9 @@
 """The API's command line.
 
 `python -m api_service` starts the server processes, serves their metrics and brings a killed one up again;
-`python -m api_service serve --index N` is one of them; `python -m api_service admin create --email ADDRESS` makes the
-first administrator, asking for the password (or reading it from standard input).
+`python -m api_service serve --index N` is one of them; `python -m api_service health` exits with 0 if they serve;
+`python -m api_service admin create --email ADDRESS` makes the first administrator, asking for the password (or reading
+it from standard input).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     serve = commands.add_parser("serve", help="run one server process")
     serve.add_argument("--index", type=int, default=0)
+    commands.add_parser("health", help="exit with 0 if the API on this machine serves, else with 1")
     admin = commands.add_parser("admin", help="manage administrators").add_subparsers(dest="action", required=True)
     create = admin.add_parser("create", help="make an administrator, or make an account one")
     create.add_argument("--email", required=True)
@@ -37,6 +39,10 @@ def main() -> None:
             from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
 
             asyncio.run(serve_one(settings, arguments.index))
+        case "health":
+            from api_service.probe import probe  # noqa: PLC0415
+
+            sys.exit(probe(settings))
         case "admin":
             from api_service.admin import create_admin  # noqa: PLC0415
 
