@@ -35,6 +35,9 @@ _runner: Runner | None = None
 @app.task(name=RUN)  # type: ignore[untyped-decorator] # celery has no types
 def run(queue: str) -> None:
     """Runs what is due in `queue`."""
+    # Here, and not when the process begins: billiard sets its own handler after that, which ends the process at the
+    # second SIGTERM, and Celery sends two.
+    signal.signal(signal.SIGTERM, _leave)
     _this_process().run(queue)
 
 
@@ -60,15 +63,10 @@ def _die_with_supervisor(**_: Any) -> None:
         set_pdeathsig("SIGKILL")
 
 
-@signals.worker_process_init.connect  # type: ignore[untyped-decorator] # celery has no types
-def _enter_process(**_: Any) -> None:
-    signal.signal(signal.SIGTERM, _leave)
-    _this_process()
-
-
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator] # celery has no types
 def _leave_process(**_: Any) -> None:
-    _this_process().close()
+    if _runner is not None:
+        _runner.close()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator] # celery has no types
@@ -81,6 +79,6 @@ def _bound_shutdown(how: str, **_: Any) -> None:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    # Celery sends it twice, and the second would interrupt the handing back.
+    # The second would interrupt the handing back.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _this_process().leave()

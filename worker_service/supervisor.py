@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+import time
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
@@ -26,13 +26,16 @@ SUPERVISED = "TASKHUB_WORKER_SUPERVISED"
 #: Seconds before a dead process is started again.
 RESTART = 1.0
 
+#: Seconds that a process may take to stop, beyond the grace of its running jobs, before it is killed.
+PATIENCE = 10.0
+
 
 def main() -> None:
     """Supervises until SIGTERM or SIGINT, and leaves nothing behind."""
     settings = load(WorkerSettings)
     configure("worker-supervisor", settings.log_level)
     with tempfile.TemporaryDirectory(prefix="taskhub-worker-") as directory:
-        Supervisor(commands(settings), directory, settings.worker_metrics_address).run()
+        Supervisor(settings, directory).run()
 
 
 def commands(settings: WorkerSettings) -> dict[str, list[str]]:
@@ -48,10 +51,11 @@ def commands(settings: WorkerSettings) -> dict[str, list[str]]:
 class Supervisor:
     """Starts processes, starts them again when they die, and passes the signal to stop on to them."""
 
-    def __init__(self, commands: Mapping[str, list[str]], directory: str, metrics_address: str) -> None:
-        self._commands = commands
+    def __init__(self, settings: WorkerSettings, directory: str) -> None:
+        self._commands = commands(settings)
+        self._patience = settings.shutdown_grace_seconds + PATIENCE
         self._directory = directory
-        self._metrics_address = metrics_address
+        self._metrics_address = settings.worker_metrics_address
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
         self._registry = CollectorRegistry()
@@ -91,8 +95,14 @@ class Supervisor:
     def _shut_down(self) -> None:
         for process in self._processes.values():
             process.terminate()
+        end = time.monotonic() + self._patience
         for name, process in self._processes.items():
-            log.info("process_stopped", process=name, status=process.wait())
+            try:
+                status = process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = process.wait()
+            log.info("process_stopped", process=name, status=status)
 
     def _serve_metrics(self) -> None:
         host, _, port = self._metrics_address.rpartition(":")
