@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +22,8 @@ class Call:
     method: Method
     #: The caller's metadata. A key that came twice holds a tuple of its values.
     metadata: Mapping[str, Any]
-    #: Seconds until the caller's deadline, or None for a caller without one.
-    time_remaining: float | None = None
+    #: When the caller hangs up, by the monotonic clock; never for a caller without a deadline.
+    deadline: float = math.inf
     request_id: str = ""
     principal_or_none: Principal | None = None
     #: Goes out before the answer.
@@ -33,6 +35,10 @@ class Call:
         if self.principal_or_none is None:
             raise Unauthenticated
         return self.principal_or_none
+
+    def time_left(self) -> float:
+        """Returns the seconds until the caller hangs up."""
+        return self.deadline - time.monotonic()
 
     def idempotency_key(self) -> str | None:
         """Returns the caller's key, or None where there is none or the method takes none.

@@ -21,6 +21,9 @@ from shared.crypto import Secrets
 from shared.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from shared.idempotency import CLAIM, READ, STORE
 
+#: So that the refusal arrives before the caller's own deadline does.
+_MARGIN = 0.05
+
 Work = Callable[[Connection], Awaitable[Message]]
 
 
@@ -79,19 +82,28 @@ class Idempotency:
         if record is None:
             async with self._database.transaction(dry_run=dry_run) as connection:
                 return await work(connection)
-        async with self.turn(record):
+        async with self.turn(call, record):
             async with self._database.transaction() as connection:
-                if await self._claim(connection, record):
+                async with self.claiming(call):
+                    claim = await connection.execute(CLAIM, record.parameters())
+                if claim.rowcount:
                     response = (await work(connection)).SerializeToString()
                     await connection.execute(STORE, record.parameters(response))
                     return response
             return await self.replay(call, record)
 
-    async def _claim(self, connection: Connection, record: Record) -> bool:
+    @asynccontextmanager
+    async def claiming(self, call: Call) -> AsyncIterator[None]:
+        """Bounds how long a claim may wait for the call that holds the key, here or in another process."""
         try:
-            return (await connection.execute(CLAIM, record.parameters())).rowcount == 1
-        except psycopg.errors.LockNotAvailable:
+            async with asyncio.timeout(self._patience(call)):
+                yield
+        except (psycopg.errors.LockNotAvailable, TimeoutError):
             raise IdempotencyKeyInUse from None
+
+    def _patience(self, call: Call) -> float:
+        """Returns the seconds until the lock timeout, or until just before the caller would hang up."""
+        return min(self._lock_timeout, max(0.0, call.time_left() - _MARGIN))
 
     async def replay(self, call: Call, record: Record) -> bytes:
         """Returns what the first call answered. Raises IdempotencyKeyReused if that was another request."""
@@ -107,16 +119,14 @@ class Idempotency:
         return bytes(response)
 
     @asynccontextmanager
-    async def turn(self, record: Record) -> AsyncIterator[None]:
-        """Waits until no other call of this process holds the key, for as long as a lock may be waited for."""
+    async def turn(self, call: Call, record: Record) -> AsyncIterator[None]:
+        """Waits until no other call of this process holds the key."""
         name = (record.principal, record.method, record.key)
         turn = self._turns.setdefault(name, _Turn())
         turn.waiting += 1
         try:
-            try:
-                await asyncio.wait_for(turn.lock.acquire(), self._lock_timeout)
-            except TimeoutError:
-                raise IdempotencyKeyInUse from None
+            async with self.claiming(call):
+                await turn.lock.acquire()
             try:
                 yield
             finally:

@@ -104,7 +104,7 @@ class Processes:
     def _drain(self) -> None:
         for child in self._children.values():
             child.terminate()
-        deadline = time.monotonic() + self._settings.drain_seconds + 2
+        deadline = time.monotonic() + self._settings.drain_delay_seconds + self._settings.drain_seconds + 1
         for child in self._children.values():
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))

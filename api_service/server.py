@@ -143,6 +143,8 @@ class Server:
         await stopped.wait()
         log.info("draining", process=self._index)
         await self._health.drain()
+        # stop() cancels calls that arrived and were not yet taken up; first let gateways and clients turn away.
+        await asyncio.sleep(settings.drain_delay_seconds)
         await self._grpc.stop(settings.drain_seconds)
 
 

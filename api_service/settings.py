@@ -29,6 +29,9 @@ class ApiSettings(Settings):
 
     default_deadline: float = Field(default=15.0, gt=0, description="For calls that carry none.")
     maximum_deadline: float = Field(default=60.0, gt=0)
+    drain_delay_seconds: float = Field(
+        default=1.0, ge=0, description="Between NOT_SERVING and the end of new calls: a health check's interval."
+    )
     drain_seconds: float = Field(default=8.0, ge=0, description="How long calls in flight may finish after SIGTERM.")
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_connection_age: float = Field(default=300.0, gt=0, description="After it a client is asked to reconnect.")

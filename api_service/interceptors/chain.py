@@ -6,6 +6,8 @@ they are public, and libraries of their own.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,7 +52,9 @@ class Chain(grpc.aio.ServerInterceptor):
 
 def _adapt(method: Method, inner: Handler) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def handle(request: bytes, context: Any) -> bytes:
-        call = Call(method, _metadata(context), context.time_remaining())
+        remaining = context.time_remaining()
+        deadline = math.inf if remaining is None else time.monotonic() + remaining
+        call = Call(method, _metadata(context), deadline)
         try:
             response = await inner(request, call)
         except TaskHubError as error:

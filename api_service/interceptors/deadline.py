@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 from api_service.call import Call
@@ -22,7 +23,7 @@ class Deadline:
         """Returns a handler that gives up in time."""
 
         async def handle(request: Any, call: Call) -> Any:
-            seconds = self._default if call.time_remaining is None else min(call.time_remaining, self._maximum)
+            seconds = self._default if call.deadline == math.inf else min(call.time_left(), self._maximum)
             try:
                 async with asyncio.timeout(seconds):
                     return await following(request, call)

@@ -46,8 +46,8 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
                 await queries.insert(connection, task, event)
             return answer
         response = answer.SerializeToString()
-        async with self._idempotency.turn(record):
-            async with self._database.connection() as connection:
+        async with self._idempotency.turn(call, record):
+            async with self._database.connection() as connection, self._idempotency.claiming(call):
                 first = await queries.insert_once(connection, task, event, record.parameters(response))
             return response if first else await self._idempotency.replay(call, record)
 

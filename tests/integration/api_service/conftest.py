@@ -1,0 +1,36 @@
+"""One API with two processes for the whole session; every test makes accounts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.api import Account, Api
+from tests.support.servers import Postgres, Processes
+
+
+@pytest.fixture(scope="session")
+def api(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API in front of a fresh database."""
+    processes = Processes(tmp_path_factory.mktemp("api"))
+    with postgres.clone() as url:
+        api = Api(processes, url)
+        yield api
+        api.close()
+        processes.stop()
+
+
+@pytest.fixture
+def alice(api: Api) -> Account:
+    return api.account()
+
+
+@pytest.fixture
+def bob(api: Api) -> Account:
+    return api.account()
+
+
+@pytest.fixture
+def admin(api: Api) -> Account:
+    return api.account("ADMIN")

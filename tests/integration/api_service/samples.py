@@ -1,0 +1,137 @@
+"""One good request for every RPC, and a bad one: what the questions of test_every_rpc.py are asked with."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from taskhub.v1 import auth_service_pb2, job_service_pb2, task_pb2, task_service_pb2, user_service_pb2
+
+from shared.crypto import Secrets
+from shared.ids import new_id
+from tests.support.api import PASSWORD, SECRET, Account, Api
+
+Sample = Callable[[Api, Account], Message]
+
+
+def _registration(api: Api) -> str:
+    """Returns the token of a verification link."""
+    id_ = new_id()
+    api.execute(
+        "INSERT INTO registrations (id, email, password_hash, expire_time) VALUES (%s, %s, 'x', now() + '1 hour')",
+        (id_, f"{id_.hex}@example.com"),
+    )
+    return Secrets(SECRET).link_token("verify-email", id_)
+
+
+def _job(api: Api, owner: Account) -> str:
+    """Returns the name of a job on behalf of `owner`, with two attempts."""
+    id_ = new_id()
+    api.execute(
+        "INSERT INTO jobs (id, kind, queue, max_attempts, attempt, owner_id) VALUES (%s, 'email', 'email', 5, 2, %s)",
+        (id_, owner.id),
+    )
+    api.execute(
+        """
+        INSERT INTO job_attempts (job_id, claim_token, attempt, state, worker, end_time, error)
+        VALUES (%(id)s, 1, 1, 'FAILED', 'host:1', now(), '{"code": 14, "message": "no answer", "reason": "SMTP"}'),
+               (%(id)s, 2, 2, 'LOST', 'host:1', now(), NULL)
+        """,
+        {"id": id_},
+    )
+    return f"jobs/{id_}"
+
+
+def _on_task(request: type[Any], *, deleted: bool = False, state: str = "TODO") -> Sample:
+    def make(api: Api, caller: Account) -> Message:
+        task = api.task(caller)
+        complete = "now()" if state == "DONE" else "NULL"
+        gone = "now()" if deleted else "NULL"
+        api.execute(
+            f"UPDATE tasks SET state = %s, complete_time = {complete}, delete_time = {gone}, purge_time = {gone} "
+            "WHERE id = %s",
+            (state, task.name.removeprefix("tasks/")),
+        )
+        message = request(name=task.name)
+        assert isinstance(message, Message)
+        return message
+
+    return make
+
+
+def _update(api: Api, caller: Account) -> Message:
+    task = task_pb2.Task(name=api.task(caller).name, description="more")
+    return task_service_pb2.UpdateTaskRequest(task=task, update_mask={"paths": ["description"]})
+
+
+def _register() -> auth_service_pb2.RegisterRequest:
+    return auth_service_pb2.RegisterRequest(email=f"{uuid.uuid4().hex}@example.com", password=PASSWORD)
+
+
+tasks = task_service_pb2
+
+GOOD: dict[str, Sample] = {
+    "AuthService/Register": lambda _, __: _register(),
+    "AuthService/VerifyEmail": lambda api, _: auth_service_pb2.VerifyEmailRequest(token=_registration(api)),
+    "AuthService/ResendVerification": lambda _, __: auth_service_pb2.ResendVerificationRequest(email="a@example.com"),
+    "AuthService/Login": lambda _, me: auth_service_pb2.LoginRequest(email=me.email, password=PASSWORD),
+    "AuthService/RefreshToken": lambda _, me: auth_service_pb2.RefreshTokenRequest(refresh_token=me.refresh_token),
+    "AuthService/Logout": lambda _, __: auth_service_pb2.LogoutRequest(),
+    "AuthService/GetJwks": lambda _, __: auth_service_pb2.GetJwksRequest(),
+    "UserService/GetUser": lambda _, me: user_service_pb2.GetUserRequest(name=me.name),
+    "TaskService/CreateTask": lambda _, __: tasks.CreateTaskRequest(task=task_pb2.Task(title="New")),
+    "TaskService/GetTask": _on_task(tasks.GetTaskRequest),
+    "TaskService/ListTasks": lambda _, __: tasks.ListTasksRequest(),
+    "TaskService/UpdateTask": _update,
+    "TaskService/DeleteTask": _on_task(tasks.DeleteTaskRequest),
+    "TaskService/UndeleteTask": _on_task(tasks.UndeleteTaskRequest, deleted=True),
+    "TaskService/StartTask": _on_task(tasks.StartTaskRequest),
+    "TaskService/CompleteTask": _on_task(tasks.CompleteTaskRequest, state="IN_PROGRESS"),
+    "TaskService/CancelTask": _on_task(tasks.CancelTaskRequest),
+    "TaskService/ReopenTask": _on_task(tasks.ReopenTaskRequest, state="DONE"),
+    "JobService/GetJob": lambda api, me: job_service_pb2.GetJobRequest(name=_job(api, me)),
+    "JobService/ListJobs": lambda _, __: job_service_pb2.ListJobsRequest(),
+    "JobService/ListJobAttempts": lambda api, me: job_service_pb2.ListJobAttemptsRequest(parent=_job(api, me)),
+}
+
+#: Which field is wrong, and a request in which it is. Methods without fields have nothing to get wrong.
+BAD: dict[str, tuple[str, Message]] = {
+    "AuthService/Register": ("email", auth_service_pb2.RegisterRequest(email="nobody", password=PASSWORD)),
+    "AuthService/VerifyEmail": ("token", auth_service_pb2.VerifyEmailRequest(token="forged")),
+    "AuthService/ResendVerification": ("email", auth_service_pb2.ResendVerificationRequest(email="@")),
+    "AuthService/Login": ("email", auth_service_pb2.LoginRequest(email="", password="x")),
+    "AuthService/RefreshToken": ("refresh_token", auth_service_pb2.RefreshTokenRequest(refresh_token="x" * 300)),
+    "UserService/GetUser": ("name", user_service_pb2.GetUserRequest(name="users/you")),
+    "TaskService/CreateTask": ("task.title", tasks.CreateTaskRequest(task=task_pb2.Task(title="two\nlines"))),
+    "TaskService/GetTask": ("name", tasks.GetTaskRequest(name="tasks/1:foo")),
+    "TaskService/ListTasks": ("page_token", tasks.ListTasksRequest(page_token="AAAA")),
+    "TaskService/UpdateTask": ("task.name", tasks.UpdateTaskRequest(task=task_pb2.Task(title="New"))),
+    "TaskService/DeleteTask": ("name", tasks.DeleteTaskRequest(name="tasks/")),
+    "TaskService/UndeleteTask": ("name", tasks.UndeleteTaskRequest()),
+    "TaskService/StartTask": ("name", tasks.StartTaskRequest(name="jobs/1")),
+    "TaskService/CompleteTask": ("etag", tasks.CompleteTaskRequest(name=f"tasks/{uuid.uuid4()}", etag="x" * 65)),
+    "TaskService/CancelTask": ("name", tasks.CancelTaskRequest(name="tasks/\N{SNOWMAN}")),
+    "TaskService/ReopenTask": ("name", tasks.ReopenTaskRequest(name="tasks/" + "A" * 36)),
+    "JobService/GetJob": ("name", job_service_pb2.GetJobRequest(name="job")),
+    "JobService/ListJobs": ("page_size", job_service_pb2.ListJobsRequest(page_size=-1)),
+    "JobService/ListJobAttempts": ("parent", job_service_pb2.ListJobAttemptsRequest(parent="jobs/-")),
+}
+
+WITHOUT_FIELDS = {"AuthService/Logout", "AuthService/GetJwks"}
+
+#: Methods whose good request names something that belongs to the caller.
+NAMING = [
+    "UserService/GetUser",
+    "TaskService/GetTask",
+    "TaskService/UpdateTask",
+    "TaskService/DeleteTask",
+    "TaskService/UndeleteTask",
+    "TaskService/StartTask",
+    "TaskService/CompleteTask",
+    "TaskService/CancelTask",
+    "TaskService/ReopenTask",
+    "JobService/GetJob",
+    "JobService/ListJobAttempts",
+]

@@ -1,0 +1,228 @@
+"""Registration, sign-in, sessions and tokens."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from taskhub.v1 import auth_service_pb2, user_service_pb2
+
+from shared.crypto import Secrets, decode
+from tests.support.api import PASSWORD, SECRET, Account, Api, refused
+from tests.support.servers import eventually
+
+ME = user_service_pb2.GetUserRequest(name="users/me")
+
+
+def register(api: Api, email: str, password: str = PASSWORD) -> None:
+    api.auth.Register(auth_service_pb2.RegisterRequest(email=email, password=password, display_name="Ann"))
+
+
+def links(api: Api, email: str) -> list[str]:
+    """Returns the tokens of an address's pending registrations, oldest first."""
+    rows = api.execute("SELECT id FROM registrations WHERE email = %s ORDER BY id", (email,))
+    return [Secrets(SECRET).link_token("verify-email", row[0]) for row in rows]
+
+
+def jobs(api: Api, template: str, value: str) -> int:
+    statement = "SELECT count(*) FROM jobs WHERE kind = 'email' AND args->>'template' = %s AND args::text LIKE %s"
+    return int(api.execute(statement, (template, f"%{value}%"))[0][0])
+
+
+def verify(api: Api, token: str) -> str:
+    return str(api.auth.VerifyEmail(auth_service_pb2.VerifyEmailRequest(token=token)).user)
+
+
+def login(email: str, password: str = PASSWORD) -> auth_service_pb2.LoginRequest:
+    return auth_service_pb2.LoginRequest(email=email, password=password)
+
+
+@pytest.fixture
+def email() -> str:
+    return f"{uuid.uuid4().hex}@example.com"
+
+
+def test_an_account_exists_once_its_address_is_verified(api: Api, email: str) -> None:
+    register(api, email.upper())
+    assert refused(api.auth.Login, login(email)).reason == "CREDENTIALS_INVALID"
+    [token] = links(api, email)
+    user = verify(api, token)
+    assert jobs(api, "welcome", user.removeprefix("users/")) == 1
+    answer = api.auth.Login(login(email))
+    assert answer.user == user
+    me = api.users.GetUser(ME, metadata=[("authorization", f"Bearer {answer.tokens.access_token}")])
+    assert (me.email, me.display_name) == (email, "Ann")
+
+
+def test_a_known_address_answers_the_same_and_its_owner_is_told(api: Api, alice: Account) -> None:
+    register(api, alice.email, "another password")
+    assert links(api, alice.email) == []
+    assert jobs(api, "already_registered", str(alice.id)) == 1
+    assert refused(api.auth.Login, login(alice.email, "another password")).reason == "CREDENTIALS_INVALID"
+
+
+def test_a_link_works_once_and_activates_only_its_own_password(api: Api, email: str) -> None:
+    register(api, email, "the first password")
+    register(api, email, "the second password")
+    first, second = links(api, email)
+    verify(api, first)
+    for token in (first, second):
+        found = refused(api.auth.VerifyEmail, auth_service_pb2.VerifyEmailRequest(token=token))
+        assert (found.reason, found.fields) == ("LINK_INVALID", ["token"])
+    assert refused(api.auth.Login, login(email, "the second password")).reason == "CREDENTIALS_INVALID"
+    assert api.auth.Login(login(email, "the first password")).user
+
+
+def test_an_expired_link_lives_again_when_it_is_sent_again(api: Api, email: str) -> None:
+    register(api, email)
+    [token] = links(api, email)
+    api.execute(
+        "UPDATE registrations SET create_time = now() - '2 days'::interval, expire_time = now() - '1 day'::interval "
+        "WHERE email = %s",
+        (email,),
+    )
+    assert refused(api.auth.VerifyEmail, auth_service_pb2.VerifyEmailRequest(token=token)).reason == "LINK_INVALID"
+    api.auth.ResendVerification(auth_service_pb2.ResendVerificationRequest(email=email))
+    assert verify(api, token)
+
+
+@pytest.mark.parametrize("change", [lambda token: token[:-1] + "A", lambda token: token + "A", lambda _: "x"])
+def test_a_forged_link_is_refused(api: Api, email: str, change: Any) -> None:
+    register(api, email)
+    [token] = links(api, email)
+    found = refused(api.auth.VerifyEmail, auth_service_pb2.VerifyEmailRequest(token=change(token)))
+    assert found.reason == "LINK_INVALID"
+
+
+def test_unknown_addresses_and_wrong_passwords_cannot_be_told_apart(api: Api, alice: Account, email: str) -> None:
+    answers = [refused(api.auth.Login, login(alice.email, "wrong password")), refused(api.auth.Login, login(email))]
+    assert {(found.code, found.reason, found.message) for found in answers} == {
+        (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID", answers[0].message)
+    }
+
+
+def refresh(token: str) -> auth_service_pb2.RefreshTokenRequest:
+    return auth_service_pb2.RefreshTokenRequest(refresh_token=token)
+
+
+def test_two_refreshes_that_race_both_go_on(api: Api, alice: Account) -> None:
+    first = api.auth.RefreshToken(refresh(alice.refresh_token)).tokens
+    second = api.auth.RefreshToken(refresh(alice.refresh_token)).tokens
+    for tokens in (first, second):
+        assert api.auth.RefreshToken(refresh(tokens.refresh_token)).tokens.access_token
+
+
+def test_a_refresh_token_that_comes_back_late_ends_the_session(api: Api, alice: Account) -> None:
+    tokens = api.auth.RefreshToken(refresh(alice.refresh_token)).tokens
+    api.execute("UPDATE refresh_tokens SET use_time = use_time - '1 minute'::interval WHERE use_time IS NOT NULL")
+    for token in (alice.refresh_token, tokens.refresh_token):
+        found = refused(api.auth.RefreshToken, refresh(token))
+        assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID")
+
+
+def test_logout_ends_the_session_in_every_process(api: Api, alice: Account) -> None:
+    api.auth.Logout(auth_service_pb2.LogoutRequest(), metadata=alice.metadata)
+    assert refused(api.auth.RefreshToken, refresh(alice.refresh_token)).reason == "REFRESH_TOKEN_INVALID"
+
+    def refused_everywhere() -> bool:
+        for _ in range(8):
+            with api.connect() as channel:
+                call: Any = channel.unary_unary("/taskhub.v1.UserService/GetUser")
+                if refused(call, ME.SerializeToString(), metadata=alice.metadata).reason != "TOKEN_INVALID":
+                    return False
+        return True
+
+    eventually(refused_everywhere, 5)
+
+
+def signing_key(api: Api) -> tuple[str, Ed25519PrivateKey]:
+    [(kid, sealed)] = api.execute("SELECT kid, sealed_private_key FROM signing_keys")
+    raw = Secrets(SECRET).open(sealed, f"signing-key/{kid}")
+    assert raw is not None
+    return kid, Ed25519PrivateKey.from_private_bytes(raw)
+
+
+def claims(account: Account, **changes: Any) -> dict[str, Any]:
+    """Returns the claims of a good token, with changes; None takes a claim away."""
+    now = int(time.time())
+    good = {"iss": "taskhub", "aud": "taskhub", "sub": account.name, "sid": str(uuid.uuid4()), "jti": "1"}
+    good |= {"scope": "tasks.read"}
+    times = {"iat": now, "nbf": now, "exp": now + 60}
+    return {name: value for name, value in (good | times | changes).items() if value is not None}
+
+
+BAD_CLAIMS: dict[str, dict[str, Any]] = {
+    "expired": {"exp": 1_700_000_000},
+    "not yet valid": {"nbf": 4_000_000_000},
+    "another audience": {"aud": "elsewhere"},
+    "no audience": {"aud": None},
+    "another issuer": {"iss": "elsewhere"},
+    "no expiry": {"exp": None},
+    "no session": {"sid": None},
+    "a subject that is no account": {"sub": "tasks/1"},
+}
+
+
+@pytest.mark.parametrize("name", BAD_CLAIMS)
+def test_claims_that_do_not_hold(api: Api, alice: Account, name: str) -> None:
+    kid, key = signing_key(api)
+    token = jwt.encode(claims(alice, **BAD_CLAIMS[name]), key, "EdDSA", headers={"kid": kid, "typ": "at+jwt"})
+    assert refused(api.users.GetUser, ME, metadata=[("authorization", f"Bearer {token}")]).reason == "TOKEN_INVALID"
+
+
+def forgeries(api: Api, account: Account) -> dict[str, str]:
+    """Returns tokens whose claims are good and whose signature is not ours."""
+    kid, key = signing_key(api)
+    header = {"kid": kid, "typ": "at+jwt"}
+    public = decode(api.auth.GetJwks(auth_service_pb2.GetJwksRequest()).keys[0].x)
+    assert public is not None
+    good = claims(account)
+    return {
+        "alg none": jwt.encode(good, "", "none", headers=header),
+        "HS256 with the public key": jwt.encode(good, public, "HS256", headers=header),
+        "another key": jwt.encode(good, Ed25519PrivateKey.generate(), "EdDSA", headers=header),
+        "an unknown key id": jwt.encode(good, key, "EdDSA", headers=header | {"kid": "unknown"}),
+        "another type": jwt.encode(good, key, "EdDSA", headers=header | {"typ": "JWT"}),
+        "rubbish": "a.b.c",
+    }
+
+
+def test_signatures_that_are_not_ours(api: Api, alice: Account) -> None:
+    for name, token in forgeries(api, alice).items():
+        found = refused(api.users.GetUser, ME, metadata=[("authorization", f"Bearer {token}")])
+        assert (name, found.reason) == (name, "TOKEN_INVALID")
+
+
+def test_a_token_can_be_verified_offline_with_the_published_keys(api: Api, alice: Account) -> None:
+    answer, call = api.auth.GetJwks.with_call(auth_service_pb2.GetJwksRequest())
+    [key] = answer.keys
+    token = alice.metadata[0][1].removeprefix("Bearer ")
+    assert jwt.get_unverified_header(token)["kid"] == key.kid
+    jwk = {"kty": key.kty, "crv": key.crv, "x": key.x}
+    assert jwt.decode(token, jwt.PyJWK(jwk, "EdDSA"), ["EdDSA"], audience="taskhub")["sub"] == alice.name
+    assert ("cache-control", "public, max-age=300") in call.initial_metadata()
+
+
+def test_a_missing_scope_is_named(api: Api, alice: Account) -> None:
+    kid, key = signing_key(api)
+    token = jwt.encode(claims(alice, scope="jobs.read"), key, "EdDSA", headers={"kid": kid, "typ": "at+jwt"})
+    call: Any = api.channel.unary_unary("/taskhub.v1.TaskService/ListTasks")
+    found = refused(call, b"", metadata=[("authorization", f"Bearer {token}")])
+    assert (found.code, found.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
+
+
+def test_no_secret_is_stored_in_jobs_records_or_logs(api: Api, email: str) -> None:
+    secret = "a very secret password"
+    register(api, email, secret)
+    [token] = links(api, email)
+    verify(api, token)
+    answer = api.auth.Login(login(email, secret))
+    needles = [secret, token, answer.tokens.access_token, answer.tokens.refresh_token]
+    for table in ("jobs", "job_attempts", "events", "idempotency_records", "registrations", "users", "refresh_tokens"):
+        rows = str(api.execute(f"SELECT {table}::text FROM {table}"))
+        assert [needle for needle in needles if needle in rows] == []

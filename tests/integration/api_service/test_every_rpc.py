@@ -1,0 +1,157 @@
+"""The questions that every RPC has to answer. They are asked of the descriptors, so that none can be forgotten."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from taskhub.v1.options_pb2 import AccessRule
+
+from api_service.methods import Method, methods
+from tests.integration.api_service.samples import BAD, GOOD, NAMING, WITHOUT_FIELDS
+from tests.support.api import Account, Api, refused
+
+METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
+PROTECTED = [path for path, method in METHODS.items() if method.access.kind != AccessRule.PUBLIC]
+KEYED = [path for path, method in METHODS.items() if method.takes_key]
+
+
+def raw(api: Api, path: str) -> Any:
+    """Returns a callable that sends and returns bytes."""
+    return api.channel.unary_unary(f"/taskhub.v1.{path}")
+
+
+def send(api: Api, path: str, request: Message, metadata: Any = ()) -> tuple[bytes, dict[str, Any]]:
+    """Calls, and returns the bytes of the answer with the initial metadata."""
+    answer, call = raw(api, path).with_call(request.SerializeToString(), metadata=metadata, timeout=10)
+    return answer, dict(call.initial_metadata())
+
+
+def test_every_rpc_has_its_samples() -> None:
+    assert set(GOOD) == set(METHODS)
+    assert set(BAD) == set(METHODS) - WITHOUT_FIELDS
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_a_good_request_is_answered(api: Api, alice: Account, path: str) -> None:
+    answer, metadata = send(api, path, GOOD[path](api, alice), alice.metadata)
+    METHODS[path].response.FromString(answer)
+    assert "x-request-id" in metadata
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_no_token(api: Api, path: str) -> None:
+    found = refused(raw(api, path), METHODS[path].request().SerializeToString())
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_two_tokens_are_none(api: Api, alice: Account, path: str) -> None:
+    metadata = (*alice.metadata, *alice.metadata)
+    found = refused(raw(api, path), METHODS[path].request().SerializeToString(), metadata=metadata)
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("path", NAMING)
+def test_a_strangers_resource_looks_like_a_missing_one(api: Api, alice: Account, bob: Account, path: str) -> None:
+    request = GOOD[path](api, alice).SerializeToString()
+    missing = re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", str(uuid.uuid4()).encode(), request)
+    answers = [refused(raw(api, path), bytes_, metadata=bob.metadata) for bytes_ in (request, missing)]
+    assert {(found.code, found.reason, found.message) for found in answers} == {
+        (grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", answers[0].message)
+    }
+
+
+@pytest.mark.parametrize("path", BAD)
+def test_a_malformed_field_is_named(api: Api, alice: Account, path: str) -> None:
+    field, request = BAD[path]
+    found = refused(raw(api, path), request.SerializeToString(), metadata=alice.metadata)
+    assert found.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert field in found.fields
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_bytes_that_are_no_message(api: Api, alice: Account, path: str) -> None:
+    found = refused(raw(api, path), b"\x0a\xff\xff\xff\xff", metadata=alice.metadata)
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_MALFORMED")
+
+
+@pytest.mark.parametrize("path", KEYED)
+def test_the_same_key_twice_is_one_effect_and_one_answer(api: Api, alice: Account, path: str) -> None:
+    request, metadata = GOOD[path](api, alice), alice.with_key(str(uuid.uuid4()))
+    first, first_metadata = send(api, path, request, metadata)
+    before = effects(api)
+    if path == "AuthService/Logout":  # its own token is over now
+        metadata = (*api.sign_in(alice.id, alice.email).metadata, metadata[-1])
+    second, second_metadata = send(api, path, request, metadata)
+    assert second == first
+    assert "idempotency-replayed" not in first_metadata
+    assert second_metadata["idempotency-replayed"] == "true"
+    assert effects(api) == before
+
+
+@pytest.mark.parametrize("path", sorted(set(KEYED) - WITHOUT_FIELDS))
+def test_the_same_key_with_another_request(api: Api, alice: Account, path: str) -> None:
+    request, metadata = GOOD[path](api, alice), alice.with_key(str(uuid.uuid4()))
+    send(api, path, request, metadata)
+    before = effects(api)
+    other = another(METHODS[path], request)
+    found = refused(raw(api, path), other.SerializeToString(), metadata=metadata)
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_REUSED")
+    assert found.trailers["x-taskhub-http-status"] == "422"
+    assert effects(api) == before
+
+
+@pytest.mark.parametrize("path", KEYED)
+@pytest.mark.parametrize("keys", [[""], ["x" * 256], ["one", "two"]], ids=["empty", "long", "two"])
+def test_a_malformed_key(api: Api, alice: Account, path: str, keys: list[str]) -> None:
+    request = GOOD[path](api, alice)
+    before = effects(api)
+    metadata = (*alice.metadata, *(("idempotency-key", key) for key in keys))
+    found = refused(raw(api, path), request.SerializeToString(), metadata=metadata)
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_INVALID")
+    assert effects(api) == before
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in KEYED if "validate_only" in METHODS[path].request.DESCRIPTOR.fields_by_name]
+)
+def test_validate_only_answers_and_writes_nothing(api: Api, alice: Account, path: str) -> None:
+    request: Any = GOOD[path](api, alice)
+    request.validate_only = True
+    before = effects(api)
+    key = alice.with_key(str(uuid.uuid4()))
+    send(api, path, request, key)
+    assert effects(api) == before
+    request.validate_only = False
+    assert "idempotency-replayed" not in send(api, path, request, key)[1]
+
+
+def another(method: Method, request: Message) -> Message:
+    """Returns a request that differs, from the same principal."""
+    other: Any = method.request.FromString(request.SerializeToString())
+    for field, value in (("display_name", "Other"), ("etag", '"9"'), ("validate_only", False)):
+        if field in method.request.DESCRIPTOR.fields_by_name and field != "validate_only":
+            setattr(other, field, value)
+            return other  # type: ignore[no-any-return]
+    if "task" in method.request.DESCRIPTOR.fields_by_name:
+        other.task.title = "Another title"
+        return other  # type: ignore[no-any-return]
+    # Anonymous methods are scoped by the one field they have; an unknown field is another request of the same subject.
+    return method.request.FromString(request.SerializeToString() + b"\xf8\x3f\x01")
+
+
+def effects(api: Api) -> list[tuple[Any, ...]]:
+    """Returns how much there is of everything that a mutation can change."""
+    return api.execute(
+        """
+        SELECT (SELECT count(*) FROM tasks), (SELECT coalesce(sum(version), 0) FROM tasks),
+               (SELECT count(*) FROM events), (SELECT count(*) FROM jobs), (SELECT count(*) FROM users),
+               (SELECT count(*) FROM registrations), (SELECT count(revoke_time) FROM sessions),
+               (SELECT count(*) FROM idempotency_records)
+        """
+    )

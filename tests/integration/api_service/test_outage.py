@@ -1,0 +1,140 @@
+"""PostgreSQL gone, and back; processes killed, told to stop, and told nonsense. Redis is gone in every test here."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from taskhub.v1 import auth_service_pb2, task_service_pb2
+
+from api_service.methods import methods
+from tests.integration.api_service.samples import GOOD
+from tests.support.api import PASSWORD, SECRET, Account, Api, refused
+from tests.support.servers import ROOT, Postgres, Processes, eventually, free_port
+
+#: These answer from memory, or hash before they ask.
+FROM_MEMORY = {"AuthService/GetJwks"}
+
+
+@pytest.fixture
+def own(processes: Processes) -> Iterator[tuple[Api, Postgres]]:
+    """An API with a PostgreSQL that it need not share."""
+    server = Postgres(free_port())
+    server.start()
+    try:
+        server.migrate()
+        with_api = Api(processes, server.url("template_taskhub"))
+        yield with_api, server
+        with_api.close()
+        processes.stop()
+    finally:
+        server.remove()
+
+
+def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own: tuple[Api, Postgres]) -> None:
+    api, server = own
+    alice = api.account()
+    requests = {path: sample(api, alice).SerializeToString() for path, sample in GOOD.items()}
+    server.stop("immediate")
+    for method in methods():
+        path = method.path.removeprefix("/taskhub.v1.")
+        if path in FROM_MEMORY:
+            continue
+        began = time.monotonic()
+        found = refused(api.channel.unary_unary(method.path), requests[path], metadata=alice.metadata, timeout=10)
+        assert (path, found.code, found.reason) == (path, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+        assert found.retry_seconds
+        assert time.monotonic() - began < 2, path
+    eventually(lambda: not api.serving())
+    server.start()
+    eventually(api.serving, 5)
+    assert api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=5) is not None
+
+
+def test_a_connection_that_died_while_idle_is_no_callers_business(api: Api, alice: Account) -> None:
+    for _ in range(5):
+        idle = "application_name = 'taskhub-api' AND datname = current_database() AND state = 'idle'"
+        # With a timeout it waits until the backend is gone.
+        api.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {idle}")
+        api.task(alice)
+
+
+def children(api: Api) -> list[int]:
+    """Returns the pids of the server processes."""
+    return [child.pid for child in psutil.Process(api.process.pid).children()]
+
+
+def test_a_killed_process_is_named_and_brought_up_again(processes: Processes, database_url: str) -> None:
+    api = Api(processes, database_url)
+    alice = api.account()
+    [first, second] = children(api)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: len(children(api)) == 2 and first not in children(api))
+    assert second in children(api)
+    eventually(lambda: api.task(alice))
+    assert f'"pid": {first}' in processes.log(api.process)
+
+
+def test_sigterm_finishes_calls_in_flight_and_leaves_nothing(processes: Processes, database_url: str) -> None:
+    api = Api(processes, database_url)
+    email = api.account().email
+    calls = [api.auth.Login.future(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)) for _ in range(20)]
+    pids = children(api)
+    api.process.send_signal(signal.SIGTERM)
+    assert all(call.result().tokens.access_token for call in calls)
+    assert api.process.wait(10) == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_metrics_count_what_all_processes_answered(api: Api, alice: Account) -> None:
+    def created() -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{api.metrics_port}/metrics", timeout=5) as page:
+            text = page.read().decode()
+        lines = re.findall(r'taskhub_calls_total\{code="OK",method="/taskhub.v1.TaskService/CreateTask"\} (\S+)', text)
+        return float(lines[0])
+
+    before = created()
+    for _ in range(4):
+        api.task(alice)
+    assert created() == before + 4
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m api_service` with nothing but this environment, to its end."""
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "api_service", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["TASKHUB_DATABASE_URL", "TASKHUB_BROKER_URL", "TASKHUB_SECRET_KEY"])
+def test_a_missing_setting_is_one_clear_line(name: str) -> None:
+    environment = {
+        "TASKHUB_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "TASKHUB_BROKER_URL": "redis://127.0.0.1:1/0",
+        "TASKHUB_SECRET_KEY": SECRET,
+    }
+    del environment[name]
+    done = run(environment)
+    assert (done.returncode, done.stderr) == (2, f"taskhub: {name} is not set\n")
+
+
+def test_a_taken_port_is_one_clear_line(api: Api) -> None:
+    done = run(api.environment)
+    assert done.returncode == 1
+    assert done.stderr == f"taskhub: TASKHUB_GRPC_ADDRESS 127.0.0.1:{api.port}: Address already in use\n"
