@@ -70,7 +70,7 @@ def test_a_field_outside_its_bounds_is_named(
 def test_a_mask_changes_what_it_names_and_clears_what_is_absent(api: Api, alice: Account) -> None:
     task = api.task(alice)
     update(api, alice, task_pb2.Task(name=task.name, description="long", labels={"a": "b"}))
-    changed = update(api, alice, task_pb2.Task(name=task.name, title="New", priority=1), "title", "description")
+    changed = update(api, alice, task_pb2.Task(name=task.name, title="New", priority="LOW"), "title", "description")
     assert (changed.title, changed.description, dict(changed.labels)) == ("New", "", {"a": "b"})
     assert changed.priority == task_pb2.Task.NORMAL
     assert events(api, task.name)[-1] == (
