@@ -62,6 +62,15 @@ REFUSALS = (
     ),
     Refusal(504, 4, "DEADLINE_EXCEEDED", "The deadline passed before the answer was ready."),
 )
+#: What gRPC's library in the API says by itself, without a reason: too late, too much, nothing there, broken off.
+LIBRARY = (
+    Refusal(499, 1, "CANCELLED", "The call was cancelled."),
+    Refusal(504, 4, "DEADLINE_EXCEEDED", "The deadline passed before the answer was ready."),
+    Refusal(429, 8, "RESOURCE_EXHAUSTED", "The request is larger than the API takes."),
+    Refusal(501, 12, "METHOD_NOT_IMPLEMENTED", "The API does not implement this method."),
+    Refusal(500, 13, "INTERNAL", "Something went wrong on our side."),
+    Refusal(503, 14, "API_UNREACHABLE", "The API broke off; try again, with the same idempotency key."),
+)
 
 
 def render(settings: Settings, limits: Limits | None = None) -> str:
@@ -82,7 +91,7 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
         services=[service.full_name for service in contract.services()],
         descriptors=base64.b64encode(contract.descriptor_set()).decode(),
         lua=templates.get_template("edge.lua.j2").render(
-            limits=limits, http_status=HTTP_STATUS, routes=[_for_lua(route) for route in routes]
+            limits=limits, library=LIBRARY, http_status=HTTP_STATUS, routes=[_for_lua(route) for route in routes]
         ),
         refusals=REFUSALS,
         streams=sorted({r.call for r in routes if r.rpc.server_streaming or r.rpc.client_streaming}),

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TASKHUB_", frozen=True, extra="ignore")
 
-    rest_address: Address = Field(default=Address(host="127.0.0.1", port=8080), description="Where REST is served.")
+    rest_address: Annotated[Address, NoDecode] = Field(
+        default=Address(host="127.0.0.1", port=8080), description="Where REST is served."
+    )
     backend_address: Annotated[tuple[Address, ...], NoDecode] = Field(
         min_length=1, description="Every API process, by a port of its own, separated by commas."
     )
