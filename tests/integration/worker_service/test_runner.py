@@ -249,14 +249,18 @@ def test_a_job_has_one_transaction(jobs: Jobs, run: Run) -> None:
 def test_a_worker_frozen_in_its_transaction_is_cut_off(jobs: Jobs, run: Run) -> None:
     id_ = jobs.enqueue(PROBE)
 
+    seen = []
+
     def handler(context: Context) -> None:
         with context.transaction() as connection:
             _note(connection)
             cut = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %s"
             pid = connection.info.backend_pid
             eventually(lambda: (jobs.connection.execute(cut, [pid]).fetchone() or {})["n"] == 0)
+            seen.append(pid)
 
     run(handler, retry_base_seconds=3600)
+    assert seen
     assert (_notes(jobs), jobs.attempts(id_)[0]) == (0, "FAILED")
 
 
