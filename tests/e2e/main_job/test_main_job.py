@@ -1,0 +1,80 @@
+"""The main job through every door, and the same answers through each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from devstack.demo.doors import Answer, BufDoor, Door, GrpcurlDoor, StubDoor
+from devstack.demo.main_job import MainJob
+from devstack.demo.rest import RestDoor
+from devstack.demo.stack import ThrowAwayStack
+
+DOORS = ["stub", "buf", "rest", *(["grpcurl"] if shutil.which("grpcurl") else [])]
+
+
+def door(name: str, stack: ThrowAwayStack) -> Door:
+    match name:
+        case "stub":
+            return StubDoor(stack.grpc)
+        case "buf":
+            return BufDoor(stack.grpc)
+        case "grpcurl":
+            return GrpcurlDoor(stack.grpc)
+        case _:
+            return RestDoor(stack.rest)
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_the_main_job(stack: ThrowAwayStack, admin: dict[str, str], name: str) -> None:
+    steps: list[str] = []
+    MainJob(door(name, stack), stack.mailbox, admin, lambda title, *_: steps.append(title)).run()
+    assert len(steps) == 24
+
+
+def without_defaults(value: Any) -> Any:
+    """Returns the JSON without what proto3 leaves out and the gateway prints: empty lists, strings and maps."""
+    if isinstance(value, dict):
+        kept = {name: without_defaults(inner) for name, inner in value.items()}
+        return {name: inner for name, inner in kept.items() if inner not in ({}, [], "", 0, False)}
+    return [without_defaults(inner) for inner in value] if isinstance(value, list) else value
+
+
+def same(answer: Answer) -> Any:
+    """Returns what must be equal through every door."""
+    if answer.status != "OK":
+        return answer.status, answer.reason, answer.fields, answer.body["message"]
+    return answer.status, without_defaults(answer.body)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("TaskService/GetTask", {"name": "TASK"}),
+        ("TaskService/ListTasks", {"pageSize": 1, "showDeleted": True}),
+        ("TaskService/ListTasks", {"pageSize": -1}),
+        ("TaskService/ListTasks", {"pageToken": "AAAA"}),
+        ("TaskService/CreateTask", {"task": {"title": "x" * 201, "labels": {"Bad Key": "v"}}}),
+        ("TaskService/CreateTask", {"task": {"title": "Written once, by whichever door comes first"}}),
+        ("TaskService/UpdateTask", {"task": {"name": "TASK", "title": "x", "etag": '"99"'}, "updateMask": "title"}),
+        ("TaskService/UpdateTask", {"task": {"name": "TASK"}}),
+        ("TaskService/ReopenTask", {"name": "TASK"}),
+        ("TaskService/GetTask", {"name": "tasks/00000000-0000-7000-8000-000000000000"}),
+        ("UserService/GetUser", {"name": "users/me"}),
+        ("JobService/ListJobs", {"kind": "email", "state": "SUCCEEDED"}),
+        ("AuthService/GetJwks", {}),
+    ],
+)
+def test_every_door_gives_the_same_answer(
+    stack: ThrowAwayStack, admin: dict[str, str], method: str, request_: dict[str, Any]
+) -> None:
+    doors = [door(name, stack) for name in DOORS]
+    task = doors[0].call("TaskService/CreateTask", {"task": {"title": "One"}}, admin).body["name"]
+    request = json.loads(json.dumps(request_).replace("TASK", task))
+    headers = admin | {"idempotency-key": task}
+    answers = [same(each.call(method, request, headers)) for each in doors]
+    assert answers == [answers[0]] * len(doors)
+    assert answers[0][0] in {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "ABORTED", "FAILED_PRECONDITION"}
