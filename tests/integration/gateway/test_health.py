@@ -43,6 +43,15 @@ def test_a_killed_process_costs_nobody_an_error_and_two_cost_503(two: Gateway) -
     assert two.ask("GET", "/v1/tasks").status == 200
 
 
+def test_a_call_that_was_sent_is_never_sent_again(two: Gateway) -> None:
+    eventually(lambda: {two.ask("GET", "/v1/tasks").status for _ in range(20)} == {200})
+    answer = two.ask("GET", "/v1/tasks/die")
+    assert (answer.status, answer.json["code"], answer.reason) == (503, 14, "API_UNREACHABLE")
+    assert "idempotency key" in answer.json["message"]
+    dead = eventually(lambda: [process for process in two.upstreams.values() if process.poll() is not None])
+    assert len(dead) == 1, "the other process was asked as well"
+
+
 def test_a_process_that_does_not_serve_is_not_asked(two: Gateway) -> None:
     for process in two.upstreams.values():
         signal_health(process, serving=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -66,10 +67,12 @@ class Echo(grpc.GenericRpcHandler):
 
 
 async def _misbehave(wish: str, context: Any) -> None:
-    """Obeys names such as `fail-14`, `fail-3-IDEMPOTENCY_KEY_REUSED`, `late-3-…` and `sleep`."""
+    """Obeys names such as `fail-14`, `fail-3-IDEMPOTENCY_KEY_REUSED`, `late-3-…`, `sleep` and `die`."""
     kind, *rest = wish.split("-")
     if kind == "sleep":
         await asyncio.sleep(60)
+    if kind == "die":
+        os._exit(1)
     if kind in {"fail", "late"}:
         code, reason = int(rest[0]), rest[1] if len(rest) > 1 else "SOME_REASON"
         if kind == "late":
