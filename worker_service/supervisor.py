@@ -26,6 +26,10 @@ SUPERVISED = "TASKHUB_WORKER_SUPERVISED"
 #: Seconds before a dead process is started again.
 RESTART = 1.0
 
+#: Seconds that a process which was started again has to live before it counts as up: one that dies over and over never
+#: does, or the health check would find it alive half of the time.
+STEADY = 10.0
+
 #: Seconds that a process may take to stop, beyond the grace of its running jobs, before it is killed.
 PATIENCE = 10.0
 
@@ -57,10 +61,11 @@ class Supervisor:
         self._directory = directory
         self._metrics_address = settings.worker_metrics_address
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
         self._stop = threading.Event()
         self._registry = CollectorRegistry()
         MultiProcessCollector(self._registry, path=directory)
-        self._up = Gauge("taskhub_worker_process_up", "Whether it runs.", ["process"], registry=self._registry)
+        self._up = Gauge("taskhub_worker_process_up", "Whether it keeps running.", ["process"], registry=self._registry)
 
     def run(self) -> None:
         """Returns once every process has ended after a signal."""
@@ -69,6 +74,7 @@ class Supervisor:
         self._serve_metrics()
         for name in self._commands:
             self._start(name)
+            self._up.labels(name).set(1)
         while not self._stop.wait(0.2):
             for name, process in self._processes.items():
                 self._watch(name, process)
@@ -79,12 +85,14 @@ class Supervisor:
         # In a session of its own: Ctrl-C reaches the supervisor alone, which tells the others.
         process = subprocess.Popen(self._commands[name], env=environment, start_new_session=True)  # noqa: S603
         self._processes[name] = process
-        self._up.labels(name).set(1)
+        self._started[name] = time.monotonic()
         log.info("process_started", process=name, pid=process.pid)
 
     def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
         status = process.poll()
         if status is None:
+            if time.monotonic() - self._started[name] > STEADY:
+                self._up.labels(name).set(1)
             return
         self._up.labels(name).set(0)
         mark_process_dead(process.pid, self._directory)
