@@ -108,7 +108,7 @@ def _for_lua(route: contract.Route) -> dict[str, object]:
             name: parameter.path for parameter in route.parameters for name in (parameter.path, parameter.json_path)
         },
         "lists": [parameter.path for parameter in route.parameters if parameter.field.is_repeated],
-        "json": route.json,
+        "body": "json" if route.json else "raw" if route.body else "none",
     }
 
 

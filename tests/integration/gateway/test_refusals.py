@@ -90,6 +90,11 @@ def test_a_body_that_is_compressed_is_refused(gateway: Gateway) -> None:
     assert (answer.status, answer.reason, answer.field) == (415, "CONTENT_ENCODING_UNSUPPORTED", "content-encoding")
 
 
+def test_a_body_where_none_is_taken_is_refused(gateway: Gateway) -> None:
+    answer = gateway.ask("DELETE", "/v1/tasks/1", '{"etag":"x"}')
+    assert (answer.status, answer.reason, answer.field) == (400, "BODY_UNEXPECTED", "body")
+
+
 def test_a_body_in_bounds_passes(gateway: Gateway) -> None:
     for body in ("{}", '{"unknown":{"x":[1]}}', DEEP[5:-1], '{"title":"{[\\"{[' + "{" * 40 + '"}'):
         assert gateway.ask("POST", "/v1/tasks", body).status == 200, body
