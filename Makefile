@@ -4,7 +4,6 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-# Servers of the devstack, found before anything of the machine's.
 BIN := .venv/bin
 PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
@@ -22,7 +21,7 @@ demo: .venv/.run ## Show what TaskHub promises, on a stack of its own
 
 test: lint .cache/bin/grpcurl ## Run every check and every test, as CI does
 	@echo "pytest"
-	@PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest
+	@PATH="$$PWD/.cache/bin:$$PATH" exec $(BIN)/python -m pytest
 
 lint: .venv/.dev ## Check style, types, imports, and that the generated stubs are fresh
 	@echo "ruff" && $(BIN)/ruff check && $(BIN)/ruff format --check
@@ -52,7 +51,8 @@ lock: .cache/uv/bin/uv ## Pin what pyproject.toml asks for, with hashes (UPGRADE
 clean: ## Remove what was installed and generated; the data in .taskhub stays
 	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# A stamp for each lock: written last, so that an interrupted installation goes on at the next run.
+# A stamp for each lock: written last, so that an interrupted installation goes on at the next run. (exec: a signal to
+# make reaches the installer, not a shell that leaves it behind.)
 .venv/.run: requirements.lock pyproject.toml
 	@$(call install,requirements.lock)
 	@touch $@
@@ -62,7 +62,7 @@ clean: ## Remove what was installed and generated; the data in .taskhub stays
 	@touch $@ .venv/.run
 
 install = test -n "$(PYTHON_3_11)" || { echo "taskhub: needs Python 3.11 or newer with venv (on Debian: apt install \
-python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; "$(PYTHON_3_11)" -I devstack/install.py $(1)
+python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; exec "$(PYTHON_3_11)" -I devstack/install.py $(1)
 
 .cache/uv/bin/uv:
 	@echo "installing uv into .cache/uv"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,7 +48,7 @@ def _make_environment() -> None:
     """Makes .venv, and makes it anew where an interrupted run left one without a working pip."""
     if not _works():
         print(f"making {VENV} with Python {sys.version.split()[0]}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+        _run([sys.executable, "-m", "venv", "--clear", VENV])
 
 
 def _works() -> bool:
@@ -61,20 +62,26 @@ def _install(lock: str) -> None:
 
 
 def _pip(what: str, *arguments: str, total: int = 0) -> None:
-    """Runs pip, and shows how far it is; all that it said is shown only if it fails."""
-    command: list[str | Path] = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+    """Runs pip, and shows how far it is; what it said last is shown only if it fails."""
+    command = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+    _run(command, Progress(what, total).follow)
+
+
+def _run(command: list[str | Path], follow: Callable[[str], None] = lambda _: None) -> None:
+    """Runs a program in a session of its own: Ctrl-C is for us, who end it and everything that it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as program:
         said = []
         try:
-            progress = Progress(what, total)
-            for line in pip.stdout or ():
+            for line in program.stdout or ():
                 said.append(line)
-                progress.follow(line)
+                follow(line)
         except KeyboardInterrupt:
-            pip.terminate()
+            os.killpg(program.pid, signal.SIGTERM)
             raise
-    if pip.returncode != 0:
-        raise subprocess.CalledProcessError(pip.returncode, command, "".join(said[-20:]))
+    if program.returncode != 0:
+        raise subprocess.CalledProcessError(program.returncode, command, "".join(said[-20:]))
 
 
 class Progress:

@@ -161,8 +161,7 @@ class Stack:
         """Ends what a killed supervisor of this folder left behind, so that its ports are free again."""
         left = process.marked(process.mark(self.data.path))
         if left:
-            names = ", ".join(f"{each.name()} (pid {each.pid})" for each in left)
-            self._say(f"an earlier run left {names}; stopping them")
+            self._say(f"an earlier run left processes {', '.join(str(each.pid) for each in left)}; ending them")
         process.end(left, grace=1)
         postgres.clear_away(self.data.path / "postgres")
 

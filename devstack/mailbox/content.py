@@ -32,6 +32,7 @@ def body(message: EmailMessage, kind: str) -> str | None:
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
     try:
-        return content.decode(part.get_content_charset("utf-8"), "replace")
+        text = content.decode(part.get_content_charset("utf-8"), "replace")
     except LookupError:  # a charset that nobody knows
-        return content.decode("utf-8", "replace")
+        text = content.decode("utf-8", "replace")
+    return text.replace("\r\n", "\n")
