@@ -63,7 +63,7 @@ def _install(lock: str) -> None:
 
 def _pip(what: str, *arguments: str, total: int = 0) -> None:
     """Runs pip, and shows how far it is; what it said last is shown only if it fails."""
-    command = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+    command: list[str | Path] = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
     _run(command, Progress(what, total).follow)
 
 
