@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
 
-.PHONY: help run demo test lint format protos lock clean
+.PHONY: help run demo test lint format protos openapi lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -19,7 +19,7 @@ run: .venv/.run ## Start everything: PostgreSQL, Redis, mailbox, Envoy, API, wor
 demo: .venv/.run ## Show what TaskHub promises, on a stack of its own
 	@$(BIN)/python -m devstack.demo
 
-test: lint .cache/bin/grpcurl ## Run every check and every test, as CI does
+test: lint .cache/bin/grpcurl .cache/bin/protoc-gen-connect-openapi ## Run every check and every test, as CI does
 	@echo "pytest"
 	@PATH="$$PWD/.cache/bin:$$PATH" exec $(BIN)/python -m pytest
 
@@ -38,6 +38,9 @@ format: .venv/.dev ## Lay out the code and mend what can be mended
 
 protos: .venv/.dev ## Write the Python stubs of the .proto files anew
 	@$(BIN)/python protos/generate.py
+
+openapi: .venv/.dev .cache/bin/protoc-gen-connect-openapi ## Write docs/openapi.yaml anew (needs Go, for its generator)
+	@$(BIN)/python -m deploy.gateway.openapi
 
 UV := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate pyproject.toml
@@ -75,4 +78,12 @@ python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; ex
 		echo "building grpcurl (once)"; \
 		GOBIN="$$PWD/.cache/bin" GOFLAGS= go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 \
 			|| echo "taskhub: grpcurl could not be built; the tests use buf curl"; \
+	fi
+
+# Go may be missing: then the document is not compared with the .proto files, and everything else still is.
+.cache/bin/protoc-gen-connect-openapi: deploy/gateway/openapi/go.mod deploy/gateway/openapi/go.sum
+	@if command -v go >/dev/null; then \
+		echo "building the OpenAPI generator (once)"; \
+		go build -C deploy/gateway/openapi -mod=readonly -o "$$PWD/$@" github.com/sudorandom/protoc-gen-connect-openapi \
+			|| echo "taskhub: the generator could not be built; docs/openapi.yaml is not compared"; \
 	fi

@@ -19,7 +19,6 @@ from api_service.methods import Method
 from shared.errors import (
     Contention,
     DeadlineExceeded,
-    IdempotencyKeyReused,
     InvalidArgument,
     MessageMalformed,
     TaskHubError,
@@ -45,9 +44,6 @@ TRANSLATIONS: dict[type[BaseException], type[TaskHubError]] = {
     TooManyRequests: Unavailable,
     ConnectionError: Unavailable,
 }
-
-#: HTTP statuses that differ from the mapping of google.rpc.Code; the gateway obeys and removes the header.
-HTTP_STATUS: dict[type[TaskHubError], str] = {IdempotencyKeyReused: "422"}
 
 
 class Errors:
@@ -85,9 +81,7 @@ def details(error: TaskHubError) -> tuple[tuple[str, str | bytes], ...]:
     """Returns the trailing metadata that explains `error` to a program."""
     status = status_pb2.Status(code=int(error.code), message=error.message)
     status.details.extend(_pack(part) for part in _parts(error))
-    trailing: tuple[tuple[str, str | bytes], ...] = (("grpc-status-details-bin", status.SerializeToString()),)
-    http = HTTP_STATUS.get(type(error))
-    return trailing if http is None else (*trailing, ("x-taskhub-http-status", http))
+    return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 def _parts(error: TaskHubError) -> list[Message]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 
 import jinja2
 import taskhub.v1
@@ -83,6 +85,7 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
     )
     templates.filters["lua"] = _lua
     limits = limits or Limits()
+    page = (files("deploy.gateway") / "verify.html").read_text()
     routes = contract.routes()
     return templates.get_template("envoy.yaml.j2").render(
         settings=settings,
@@ -91,12 +94,27 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
         services=[service.full_name for service in contract.services()],
         descriptors=base64.b64encode(contract.descriptor_set()).decode(),
         lua=templates.get_template("edge.lua.j2").render(
-            limits=limits, library=LIBRARY, http_status=HTTP_STATUS, routes=[_for_lua(route) for route in routes]
+            limits=limits,
+            library=LIBRARY,
+            http_status=HTTP_STATUS,
+            routes=[_for_lua(route) for route in routes],
+            page=page,
+            page_policy=_policy(page),
         ),
         refusals=REFUSALS,
         streams=sorted({r.call for r in routes if r.rpc.server_streaming or r.rpc.client_streaming}),
         uploads=[_pattern(r, re.escape, "[^/:]+", ".+") for r in routes if r.body and not r.json],
         static=all(_is_ip(address.host) for address in settings.backend_address),
+    )
+
+
+def _policy(page: str) -> str:
+    """Returns a content security policy under which the page's own script runs, and none that somebody slipped in."""
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

@@ -58,7 +58,6 @@ class Refusal:
     fields: list[str] = field(default_factory=list)
     retry_seconds: float | None = None
     message: str = ""
-    trailers: dict[str, Any] = field(default_factory=dict)
 
 
 class Api:
@@ -133,7 +132,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
     trailers: dict[str, Any] = dict(cast("Any", error.trailing_metadata() or ()))
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert status.code == error.code().value[0]
-    found = Refusal(error.code(), "", message=status.message, trailers=trailers)
+    found = Refusal(error.code(), "", message=status.message)
     for detail in status.details:
         for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
             message = kind()

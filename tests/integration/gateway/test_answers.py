@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 
 import pytest
 
@@ -108,3 +111,13 @@ def test_a_page_of_another_origin_may_not(gateway: Gateway) -> None:
     asked = {"origin": "https://evil.example.com", "access-control-request-method": "POST"}
     assert "access-control-allow-origin" not in gateway.ask("OPTIONS", "/v1/tasks", **asked).headers
     assert "access-control-allow-origin" not in gateway.ask("GET", "/v1/tasks", origin=asked["origin"]).headers
+
+
+def test_the_link_in_a_mail_opens_a_page_that_posts_only_when_asked(gateway: Gateway) -> None:
+    answer = gateway.ask("GET", "/verify")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    script = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert gateway.ask("POST", "/verify", "{}").status == 404
