@@ -1,0 +1,1 @@
+"""The bare limits: what grpc.aio and psycopg do when there is nothing else to do."""

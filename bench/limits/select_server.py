@@ -1,0 +1,19 @@
+"""The limit of reads: one SELECT by key."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench.limits.serving import Connection, serve
+from bench.limits.table import SELECT
+
+
+async def select(connection: Connection, id_: str) -> str:
+    """Returns the body of the row with this id."""
+    cursor = await connection.execute(SELECT, (id_,))
+    row = await cursor.fetchone()
+    return str(row[0]) if row else ""
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(select))
