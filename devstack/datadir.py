@@ -36,20 +36,24 @@ class DataDir:
         return path
 
     def lock(self) -> None:
-        """Keeps every other supervisor out until this process ends, however it ends."""
-        handle = (self.path / "lock").open("a+")
+        """Keeps every other supervisor out until this process unlocks or ends, however it ends."""
+        self._lock = (self.path / "lock").open("a+")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            handle.seek(0)
+            self._lock.seek(0)
             raise StackError(
-                f"{self.path} is in use by another run (pid {handle.read().strip()}): "
+                f"{self.path} is in use by another run (pid {self._lock.read().strip()}): "
                 "stop that one, or set TASKHUB_DATA_DIR to another folder"
             ) from None
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
-        self._lock = handle
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+
+    def unlock(self) -> None:
+        """Lets the next supervisor in."""
+        if self._lock is not None:
+            self._lock.close()
 
     def secret(self, name: str) -> str:
         """Returns the secret kept in the file `name`, made on first use."""

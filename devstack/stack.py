@@ -124,6 +124,7 @@ class Stack:
         """Stops everything in order, and takes the description away."""
         await self.supervisor.stop(STOPS)
         (self.data.path / "stack.json").unlink(missing_ok=True)
+        self.data.unlock()
 
     async def _database(self) -> None:
         at, password = self.addresses.postgres, self._passwords["postgres"]

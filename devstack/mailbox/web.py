@@ -44,7 +44,8 @@ def answer(store: Store, target: str) -> Answer:
         return _one(store, int(one["id"]), f"{one['under'] or ''}{one['form'] or ''}")
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     limit = int(query["limit"]) if query.get("limit", "").isdecimal() else 100
-    found = store.find(query.get("to"), min(limit, MAX_LIMIT))
+    # A plus that nobody encoded reads as a space, which no address has.
+    found = store.find(query.get("to", "").replace(" ", "+"), min(limit, MAX_LIMIT))
     match url.path:
         case "/":
             return _html(page.overview(_describe(store, found)))
