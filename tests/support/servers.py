@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 import psycopg
 from aiosmtpd.controller import Controller
 
+from devstack.postgres import let_through
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,7 @@ class Postgres:
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             shutil.chown(self._directory, USER)
+            let_through(self._programs)
             self._as_user = {"user": USER, "cwd": self._directory}
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 
