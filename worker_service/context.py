@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.crypto import Secrets
 from worker_service import queries
 from worker_service.database import Connection
 from worker_service.queries import Claimed
 from worker_service.settings import WorkerSettings
+
+T = TypeVar("T")
 
 
 class Context:
@@ -41,6 +43,15 @@ class Context:
     def idempotency_key(self) -> str:
         """What tells the world outside that two tries are one job: the same on every attempt, of no other job."""
         return str(self.job.id)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for the job to stop; the handler may return at once then."""
+        return False
+
+    def step(self, name: str, function: Callable[..., T]) -> T:
+        """Returns what `function` returns, remembered across attempts."""
+        raise NotImplementedError(name, function)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

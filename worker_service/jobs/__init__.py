@@ -23,3 +23,7 @@ class Job:
 
     kind: JobKind
     handler: Handler
+    #: No effect of its own, inside the database or outside: such jobs finish in groups, and may run again for nothing.
+    pure: bool = False
+    #: Seconds after which an attempt is interrupted and has failed.
+    timeout: float | None = None
