@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -41,18 +41,24 @@ def main() -> int:
 
 async def serve(settings: StackSettings, console: Console, *, quiet: bool) -> None:
     """Starts the stack, keeps it until a signal asks for its end, and stops it in any case."""
-    stack = Stack(settings, console.print)
+
+    def say(line: str) -> None:
+        # Nobody reads any more: no reason to stop serving.
+        with suppress(OSError, SystemExit):
+            console.print(line)
+
+    stack = Stack(settings, say)
     stop_on_signals(stack)
     try:
         with console.status("starting") if console.is_terminal else nullcontext():
             await stack.start()
-        console.print("ready" if quiet else banner(stack))
+        say("ready" if quiet else banner(stack))
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        console.print("stopping (once more to stop at once)")
+        say("stopping (once more to stop at once)")
     finally:
         await stack.stop()
-    console.print("stopped")
+    say("stopped")
 
 
 def stop_on_signals(stack: Stack) -> None:

@@ -160,12 +160,7 @@ def serving(cluster: Path) -> list[psutil.Process]:
 
 def clear_away(cluster: Path) -> None:
     """Stops what an earlier run left, and drops its pid file: by now some other process may have that number."""
-    left = serving(cluster)
-    for each in left:
-        with contextlib.suppress(psutil.Error):
-            each.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(left, timeout=10)
-    process.end(alive)
+    process.end(serving(cluster), signal.SIGINT, grace=10)
     (cluster / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -102,20 +103,30 @@ def _mark(process: psutil.Process) -> str:
         return ""  # another user's, or gone
 
 
-def end(processes: Iterable[psutil.Process], *, grace: float = 0) -> None:
-    """Ends the processes: asks first if there is a grace in seconds, then kills, and waits until they are gone."""
+def end(processes: Iterable[psutil.Process], ask: signal.Signals = signal.SIGTERM, *, grace: float = 0) -> None:
+    """Ends the processes: asks first if there is a grace in seconds, then kills, and returns once they are gone."""
     left = list(processes)
     if grace:
-        left = _signal(left, signal.SIGTERM, grace)
+        left = _signal(left, ask, grace)
     _signal(left, signal.SIGKILL, 10)
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals, patience: float) -> list[psutil.Process]:
-    for process in processes:
+    for each in processes:
         with contextlib.suppress(psutil.Error):
-            process.send_signal(number)
-    _, alive = psutil.wait_procs(processes, timeout=patience)
-    return alive
+            each.send_signal(number)
+    deadline = time.monotonic() + patience
+    while (left := [each for each in processes if is_alive(each)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def is_alive(each: psutil.Process) -> bool:
+    """Whether it still runs. What nobody has reaped is dead as well: in many a container, process 1 never reaps."""
+    try:
+        return each.is_running() and each.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def how_it_ended(code: int) -> str:

@@ -18,6 +18,7 @@ from devstack.datadir import DataDir
 from devstack.errors import StackError
 from devstack.process import Child
 from devstack.supervisor import Supervisor
+from tests.support import servers
 
 #: Says that it is ready by a file, and has a child of its own.
 SERVER = """
@@ -93,7 +94,7 @@ async def test_what_a_killed_child_had_started_goes_with_it(stage: Stage) -> Non
     await stage.supervisor.start(stage.child("a"))
     orphan = psutil.Process(stage.supervisor.pids["a"]).children()[0]
     os.kill(stage.supervisor.pids["a"], signal.SIGKILL)
-    await eventually(lambda: not orphan.is_running())
+    await eventually(lambda: not process.is_alive(orphan))
     await eventually(lambda: "is back" in stage.lines[-1])
 
 
@@ -150,4 +151,4 @@ asyncio.run(main())
         assert supervisor.stdout is not None
         child = psutil.Process(int(supervisor.stdout.readline()))
         supervisor.kill()
-    child.wait(20)
+    servers.eventually(lambda: not process.is_alive(child))
