@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -79,7 +80,9 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self._directory, USER)
             let_through(self._programs)
-            self._as_user = {"user": USER, "cwd": self._directory}
+            # Without root's group as well: "others may pass" does not hold for the group of a folder.
+            group = pwd.getpwnam(USER).pw_gid
+            self._as_user = {"user": USER, "group": group, "extra_groups": [], "cwd": self._directory}
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 
     @property
