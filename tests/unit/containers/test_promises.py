@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -170,3 +171,33 @@ def test_secrets_that_are_written_down_say_that_they_are_none() -> None:
     assert len(defaults) == 3
     assert all(default.startswith("local-only") for default in defaults)
     assert ".env" in (ROOT / ".gitignore").read_text().split()
+
+
+def imported(place: str) -> set[str]:
+    """Returns every module that a file, or the files of a folder, import."""
+    path = ROOT / place
+    trees = [ast.parse(each.read_text()) for each in (path.rglob("*.py") if path.is_dir() else [path])]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "folders"),
+    [
+        ("Dockerfile.api", ["api_service", "migrations", "deploy/gateway", "shared"]),
+        ("Dockerfile.worker", ["worker_service", "shared"]),
+    ],
+)
+def test_an_image_holds_what_its_code_imports(dockerfile: str, folders: list[str]) -> None:
+    copied = {rest.split()[1].strip("/") for name, rest in instructions(dockerfile) if name == "COPY"}
+    ours = {"api_service", "worker_service", "shared", "migrations", "deploy", "devstack", "client", "taskhub", "buf"}
+    needed = {name.split(".")[0] for folder in folders for name in imported(folder)} & ours
+    assert needed <= copied
+
+
+def test_the_mailbox_holds_what_its_code_imports() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    places = [line[1:] for line in ignored if line.startswith("!devstack/")]
+    needed = {name.split(".")[1] for place in places for name in imported(place) if name.startswith("devstack.")}
+    assert needed <= {Path(place).stem for place in places}
