@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -211,6 +212,16 @@ jobs = Table(
     # The fence: rises with every claim and never falls. A finish that names an older one changes nothing.
     Column("claim_token", BigInteger, nullable=False, server_default="0"),
     _time("lease_expire_time", nullable=True),
+    # The database session that claimed it, and when its worker last gave a sign of life: a session that is gone ends
+    # the lease early.
+    Column("session_pid", Integer, nullable=True),
+    _time("session_start_time", nullable=True),
+    _time("heartbeat_time", nullable=True),
+    # It is claimed alone, or has to be the next time: whoever was lost with others may have been the cause.
+    Column("solo", Boolean, nullable=False, server_default=text("false")),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("progress_fraction", Double, nullable=True),
+    Column("progress_note", Text, nullable=True),
     Column("result", JSONB, nullable=True),
     # google.rpc.Status of the last failure: {"code": 14, "message": "…", "reason": "…"}
     Column("error", JSONB, nullable=True),
@@ -230,8 +241,10 @@ jobs = Table(
     CheckConstraint("attempt BETWEEN 0 AND max_attempts", name="attempt"),
     CheckConstraint("(state = 'RUNNING') = (lease_expire_time IS NOT NULL)", name="lease_expire_time"),
     CheckConstraint("(state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (end_time IS NOT NULL)", name="end_time"),
-    # claim and dispatch: what waits in a queue, in order of rank
-    Index("jobs_waiting_idx", "queue", "rank", "id", postgresql_where=text("state = 'WAITING'")),
+    CheckConstraint("progress_fraction BETWEEN 0 AND 1", name="progress_fraction"),
+    CheckConstraint("length(progress_note) <= 200", name="progress_note"),
+    # claim and dispatch: what waits in a queue, in order of rank; what is not due is passed over within the index
+    Index("jobs_waiting_idx", "queue", "rank", "schedule_time", "id", postgresql_where=text("state = 'WAITING'")),
     # reaper: leases that ended
     Index("jobs_lease_idx", "lease_expire_time", postgresql_where=text("state = 'RUNNING'")),
     Index("jobs_owner_id_idx", "owner_id", "id"),  # ListJobs of one owner
@@ -256,4 +269,15 @@ job_attempts = Table(
     CheckConstraint("attempt > 0", name="attempt"),
     CheckConstraint("state IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'LOST', 'RELEASED')", name="state"),
     CheckConstraint("(state = 'RUNNING') = (end_time IS NULL)", name="end_time"),
+)
+
+# What the steps of a job returned, so that a later attempt goes on where the last one ended.
+job_steps = Table(
+    "job_steps",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("result", JSONB, nullable=True),
+    _now("create_time"),
+    CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
 )

@@ -173,6 +173,13 @@ def upgrade() -> None:
         sa.Column("rank", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("claim_token", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_expire_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("session_pid", sa.Integer(), nullable=True),
+        sa.Column("session_start_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("heartbeat_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("solo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("cancel_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("progress_fraction", sa.Double(), nullable=True),
+        sa.Column("progress_note", sa.Text(), nullable=True),
         sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("owner_id", sa.Uuid(), nullable=True),
@@ -196,6 +203,8 @@ def upgrade() -> None:
         sa.CheckConstraint("attempt BETWEEN 0 AND max_attempts", name=op.f("jobs_attempt_check")),
         sa.CheckConstraint("max_attempts BETWEEN 1 AND 100", name=op.f("jobs_max_attempts_check")),
         sa.CheckConstraint("priority BETWEEN -100 AND 100", name=op.f("jobs_priority_check")),
+        sa.CheckConstraint("progress_fraction BETWEEN 0 AND 1", name=op.f("jobs_progress_fraction_check")),
+        sa.CheckConstraint("length(progress_note) <= 200", name=op.f("jobs_progress_note_check")),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name=op.f("jobs_owner_id_fkey"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("jobs_task_id_fkey"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("jobs_pkey")),
@@ -210,7 +219,11 @@ def upgrade() -> None:
         "jobs_task_id_idx", "jobs", ["task_id"], unique=False, postgresql_where=sa.text("task_id IS NOT NULL")
     )
     op.create_index(
-        "jobs_waiting_idx", "jobs", ["queue", "rank", "id"], unique=False, postgresql_where=sa.text("state = 'WAITING'")
+        "jobs_waiting_idx",
+        "jobs",
+        ["queue", "rank", "schedule_time", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'WAITING'"),
     )
     op.create_table(
         "refresh_tokens",
@@ -244,10 +257,21 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("job_attempts_job_id_fkey"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "claim_token", name=op.f("job_attempts_pkey")),
     )
+    op.create_table(
+        "job_steps",
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("create_time", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("length(name) BETWEEN 1 AND 200", name=op.f("job_steps_name_check")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("job_steps_job_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "name", name=op.f("job_steps_pkey")),
+    )
     op.execute("INSERT INTO event_counter (position) VALUES (0)")
 
 
 def downgrade() -> None:
+    op.drop_table("job_steps")
     op.drop_table("job_attempts")
     op.drop_index("refresh_tokens_session_id_idx", table_name="refresh_tokens")
     op.drop_table("refresh_tokens")

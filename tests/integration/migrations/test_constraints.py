@@ -18,6 +18,7 @@ INSERT INTO sessions (id, user_id, expire_time) VALUES ('{S}', '{U}', now() + in
 INSERT INTO tasks (id, owner_id, title) VALUES ('{T}', '{U}', 'x');
 INSERT INTO jobs (id, kind, queue, max_attempts) VALUES ('{J}', 'email', 'email', 3);
 INSERT INTO job_attempts (job_id, claim_token, attempt, worker) VALUES ('{J}', 1, 1, 'w');
+INSERT INTO job_steps (job_id, name) VALUES ('{J}', 'charge');
 INSERT INTO events (kind, resource, actor, position) VALUES ('task.created', 'tasks/1', 'users/1', 7);
 INSERT INTO idempotency_records (principal, method, key, fingerprint, expire_time)
     VALUES ('p', 'm', 'k', {H}, now() + interval '2 days');
@@ -68,6 +69,10 @@ BROKEN: dict[str, str] = {
     "jobs_end_time_check": "UPDATE jobs SET end_time = now()",
     "jobs_owner_id_fkey": f"UPDATE jobs SET owner_id = '{MISSING}'",
     "jobs_task_id_fkey": f"UPDATE jobs SET task_id = '{MISSING}'",
+    "jobs_progress_fraction_check": "UPDATE jobs SET progress_fraction = 1.1",
+    "jobs_progress_note_check": "UPDATE jobs SET progress_note = repeat('x', 201)",
+    "job_steps_name_check": "UPDATE job_steps SET name = ''",
+    "job_steps_job_id_fkey": f"UPDATE job_steps SET job_id = '{MISSING}'",
     "job_attempts_job_id_fkey": f"UPDATE job_attempts SET job_id = '{MISSING}'",
     "job_attempts_attempt_check": "UPDATE job_attempts SET attempt = 0",
     "job_attempts_state_check": "UPDATE job_attempts SET state = 'GONE', end_time = now()",
