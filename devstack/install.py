@@ -9,16 +9,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 
 VENV = Path(".venv")
 PYTHON = VENV / "bin" / "python"
 
-#: Seconds between lines where the output is no terminal, which could draw over its last line.
-PACE = 3.0
+#: Seconds between two looks at the progress, on a terminal and where each look is a line of its own.
+PACE = 0.2 if sys.stdout.isatty() else 3.0
 
 
 def main() -> int:
@@ -64,7 +65,8 @@ def _install(lock: str) -> None:
 def _pip(what: str, *arguments: str, total: int = 0) -> None:
     """Runs pip, and shows how far it is; what it said last is shown only if it fails."""
     command: list[str | Path] = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
-    _run(command, Progress(what, total).follow)
+    with Progress(what, total) as progress:
+        _run(command, progress.follow)
 
 
 def _run(command: list[str | Path], follow: Callable[[str], None] = lambda _: None) -> None:
@@ -90,25 +92,50 @@ class Progress:
     def __init__(self, what: str, total: int) -> None:
         self._what = what
         self._total = total
-        self._done = 0
-        self._told = 0.0
+        self._fetched = 0
+        self._unpacking = 0
+        self._begun = 0.0
+        self._stopped = threading.Event()
+        self._drawer = threading.Thread(target=self._draw_until_stopped, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._drawer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._drawer.join()
+        if sys.stdout.isatty():
+            print(flush=True)
 
     def follow(self, line: str) -> None:
         """Takes a line of pip's."""
         if line.startswith(("Collecting ", "Requirement already satisfied: ")):
-            self._done += 1
-            self._tell(f"{self._what}: {self._done} of {self._total} packages")
+            self._fetched += 1
         elif line.startswith("Ignoring "):  # meant for another platform
             self._total -= 1
         elif line.startswith("Installing collected packages"):
-            self._tell(f"{self._what}: unpacking {line.count(',') + 1} packages", final=True)
+            self._begun = time.time()
+            self._unpacking = line.count(",") + 1
 
-    def _tell(self, text: str, *, final: bool = False) -> None:
-        if sys.stdout.isatty():
-            print(f"\r\033[K{text}", end="\n" if final else "", flush=True)
-        elif final or time.monotonic() - self._told > PACE:
-            self._told = time.monotonic()
-            print(text, flush=True)
+    def _draw_until_stopped(self) -> None:
+        while not self._stopped.wait(PACE):
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._unpacking and self._total:
+            state = f"{_installed_since(self._begun)} of {self._unpacking} packages unpacked"
+        else:
+            state = f"{self._fetched} of {self._total} packages fetched" if self._total else "building"
+        print(
+            f"\r\033[K{self._what}: {state}" if sys.stdout.isatty() else f"{self._what}: {state}",
+            end="" if sys.stdout.isatty() else "\n",
+            flush=True,
+        )
+
+
+def _installed_since(begun: float) -> int:
+    return sum(path.stat().st_mtime >= begun for path in VENV.glob("lib/*/site-packages/*.dist-info/RECORD"))
 
 
 if __name__ == "__main__":
