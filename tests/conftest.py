@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.servers import Mailbox, Postgres, Processes, Redis, free_port
+
+
+#: They need Docker: `make containers` asks for them.
+collect_ignore = [] if os.environ.get("TASKHUB_TEST_CONTAINERS") else ["containers"]
 
 
 @pytest.fixture(scope="session")

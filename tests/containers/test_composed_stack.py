@@ -1,12 +1,8 @@
-"""What docker-compose.yml promises, on a real Docker: `TASKHUB_TEST_CONTAINERS=1 python -m pytest tests/containers`.
-
-It takes minutes and needs a daemon, so that nothing but the variable starts it.
-"""
+"""What docker-compose.yml promises, on a real Docker: `make containers`. It takes minutes and needs a daemon."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import urllib.request
@@ -18,10 +14,6 @@ from devstack.demo.main_job import MainJob
 from devstack.demo.rest import RestDoor
 from tests.containers.composed import SERVICES, ComposedStack, docker
 from tests.support.servers import eventually
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("TASKHUB_TEST_CONTAINERS") != "1", reason="TASKHUB_TEST_CONTAINERS=1 builds and runs the images"
-)
 
 STOP_SECONDS = 10.0
 DOORS = ["stub", "buf", "rest", *(["grpcurl"] if shutil.which("grpcurl") else [])]
