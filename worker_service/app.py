@@ -22,14 +22,19 @@ from shared.traces import Tracer
 from worker_service.registry import installed
 from worker_service.runner import Runner
 from worker_service.settings import WorkerSettings
+from worker_service.slots import Slots
 from worker_service.supervisor import SUPERVISED
 from worker_service.transport import RUN, make_app
+from worker_service.watchdog import Guard
 
 settings = load(WorkerSettings)
 registry = installed()
 app = make_app(settings.broker_url.get_secret_value(), registry.queues)
 
 _runner: Runner | None = None
+#: Before the fork, so that all processes see it.
+_slots = Slots()
+_guard: Guard | None = None
 
 
 @app.task(name=RUN)  # type: ignore[untyped-decorator] # celery has no types
@@ -38,7 +43,9 @@ def run(queue: str) -> None:
     # Here, and not when the process begins: billiard sets its own handler after that, which ends the process at the
     # second SIGTERM, and Celery sends two.
     signal.signal(signal.SIGTERM, _leave)
-    _this_process().run(queue)
+    signal.signal(signal.SIGUSR2, _interrupt)
+    with _slots.busy():
+        _this_process().run(queue)
 
 
 def _this_process() -> Runner:
@@ -63,6 +70,25 @@ def _die_with_supervisor(**_: Any) -> None:
         set_pdeathsig("SIGKILL")
 
 
+@signals.worker_ready.connect  # type: ignore[untyped-decorator] # celery has no types
+def _watch(sender: Any, **_: Any) -> None:
+    global _guard  # noqa: PLW0603 - one a process
+    pool = sender.controller.pool
+    _guard = Guard(app, registry.queues, _slots, lambda: [each.pid for each in pool._pool._pool])  # noqa: SLF001
+    _guard.start()
+
+
+@signals.task_received.connect  # type: ignore[untyped-decorator] # celery has no types
+def _note_message(**_: Any) -> None:
+    if _guard is not None:
+        _guard.came()
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator] # celery has no types
+def _enter_process(**_: Any) -> None:
+    _slots.clear()
+
+
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator] # celery has no types
 def _leave_process(**_: Any) -> None:
     if _runner is not None:
@@ -76,6 +102,10 @@ def _bound_shutdown(how: str, **_: Any) -> None:
         timer = threading.Timer(settings.shutdown_grace_seconds, os.kill, (os.getpid(), signal.SIGQUIT))
         timer.daemon = True
         timer.start()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    _this_process().interrupt()
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:

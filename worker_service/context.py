@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from shared.crypto import Secrets
 from worker_service import queries
-from worker_service.database import Connection
+from worker_service.database import Connection, Database
+from worker_service.errors import LeaseLost
+from worker_service.held import Current
 from worker_service.queries import Claimed
 from worker_service.settings import WorkerSettings
 
@@ -19,15 +23,16 @@ class Context:
     """One attempt at a job, seen from inside its handler."""
 
     def __init__(
-        self, job: Claimed, connection: Connection, settings: WorkerSettings, secrets: Secrets, stack: ExitStack
+        self, current: Current, database: Database, settings: WorkerSettings, secrets: Secrets, stack: ExitStack
     ) -> None:
-        self.job = job
-        #: For reads; each statement commits alone. What the job changes belongs into `transaction()`.
-        self.connection = connection
+        self.job: Claimed = current.job
         self.settings = settings
         self.secrets = secrets
         self.in_transaction = False
+        self._current = current
+        self._database = database
         self._stack = stack
+        self._steps: dict[str, Any] | None = None
 
     @property
     def args(self) -> Mapping[str, Any]:
@@ -36,7 +41,7 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """The number of this try, from 1."""
+        """The number of this try, from 1. One that was lost through no fault of its own is not counted."""
         return self.job.attempt
 
     @property
@@ -45,13 +50,43 @@ class Context:
         return str(self.job.id)
 
     @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked for the job to stop; the handler may return at once then."""
-        return False
+    def connection(self) -> Connection:
+        """For reads; each statement commits alone. What the job changes belongs into `transaction()` or a step."""
+        return self._database.connection
 
-    def step(self, name: str, function: Callable[..., T]) -> T:
-        """Returns what `function` returns, remembered across attempts."""
-        raise NotImplementedError(name, function)
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for the job to stop: raise `Cancelled` then. Seen within about a second."""
+        return self._current.cancel_time is not None
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Says how far the job is, 0 to 1, and at what, in 200 characters. Shown within about a second; never fails."""
+        self._current.progress = (min(1.0, max(0.0, fraction)), note[:200])
+
+    def step(self, name: str, function: Callable[[], T] | Callable[[Connection], T]) -> T:
+        """Returns what `function` returns, or returned in an earlier attempt: then it does not run again.
+
+        A function that takes a connection has its database effect committed together with the result. What happens
+        outside is repeated if the worker dies before that. The result must be JSON, and is kept as long as the job.
+        """
+        if self._steps is None:
+            # The first claim can have nothing to remember.
+            self._steps = queries.steps(self.connection, self.job) if self.job.claim_token > 1 else {}
+        if name not in self._steps:
+            self._steps[name] = self._take(name, function)
+        result: T = self._steps[name]
+        return result
+
+    def _take(self, name: str, function: Callable[..., Any]) -> Any:
+        alone = not inspect.signature(function).parameters
+        # What happens outside takes its time: no transaction is held open for it.
+        outside = function() if alone else None
+        with self.connection.transaction():
+            self._bound_idleness()
+            result = json.dumps(outside if alone else function(self.connection))
+            if not queries.remember(self.connection, self.job, name, result):
+                raise LeaseLost
+        return json.loads(result)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -63,5 +98,10 @@ class Context:
             raise RuntimeError("a job has one transaction")
         self.in_transaction = True
         self._stack.enter_context(self.connection.transaction())
-        queries.bound_idleness(self.connection, self.settings.lease_seconds)
+        self._bound_idleness()
         yield self.connection
+
+    def _bound_idleness(self) -> None:
+        # Where nothing else uses the session, that was said once.
+        if self._database.pooled:
+            queries.bound_idleness(self.connection, self.settings.lease_seconds)

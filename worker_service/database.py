@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
@@ -19,29 +20,65 @@ OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
+#: Keeps the plans of the engine's own statements to the indexes that stand behind them. Plans are made once, while the
+#: tables may be empty, and have to fit a million rows as well.
+BY_INDEX = "; ".join(
+    f"SET {setting} = off"
+    for setting in ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
+)
+
+
+class Session(NamedTuple):
+    """What tells a session of PostgreSQL from all others, also after its pid was given out again."""
+
+    pid: int
+    start_time: datetime
+
 
 class Database:
-    """A connection for one thread: opened when first asked for, and again after it broke. Statements commit alone."""
+    """A connection for one thread: opened when first asked for, and again after it broke. Statements commit alone.
 
-    def __init__(self, dsn: str, name: str) -> None:
+    `pooled` says that a transaction pooler stands between: then nothing is prepared, set or known of the session.
+    `setup` are statements for a fresh session.
+    """
+
+    def __init__(self, dsn: str, name: str, *, pooled: bool = True, setup: str = "") -> None:
         self._dsn = dsn
         self._name = name
+        self._setup = setup
+        self.pooled = pooled
         self._connection: Connection | None = None
+        self._session: Session | None = None
 
     @property
     def connection(self) -> Connection:
         """The open connection. Raises psycopg.OperationalError while there is none to be had."""
         if self._connection is None or self._connection.closed:
-            # Prepared statements and transaction poolers do not go together.
-            self._connection = psycopg.Connection.connect(
+            connection: Connection = psycopg.Connection.connect(
                 self._dsn,
                 autocommit=True,
-                prepare_threshold=None,
+                prepare_threshold=None if self.pooled else 1,
                 row_factory=dict_row,
                 application_name=self._name,
                 **OPTIONS,
             )
+            self._session = None
+            if self._setup and not self.pooled:
+                connection.execute(self._setup.encode())
+            self._connection = connection
         return self._connection
+
+    @property
+    def session(self) -> Session | None:
+        """Returns which session of PostgreSQL the open connection is; None behind a pooler."""
+        connection = self.connection
+        if self._session is None and not self.pooled:
+            row = connection.execute(
+                "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            ).fetchone()
+            if row is not None and row["backend_start"] is not None:
+                self._session = Session(connection.info.backend_pid, row["backend_start"])
+        return self._session
 
     def close(self) -> None:
         """Closes the connection; the next use opens another."""

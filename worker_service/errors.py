@@ -14,6 +14,20 @@ class PermanentError(TaskHubError):
     reason = "PERMANENT"
 
 
+class Cancelled(TaskHubError):
+    """The job was cancelled."""
+
+    code = Code.CANCELLED
+    reason = "CANCELLED"
+
+
+class TimedOut(TaskHubError):
+    """The attempt took longer than its kind allows."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "TIMED_OUT"
+
+
 class HandlerError(TaskHubError):
     """The handler failed."""
 
@@ -37,6 +51,10 @@ class AttemptLost(TaskHubError):
 
 class LeaseLost(Exception):
     """Somebody else has the job by now, or nobody: what this attempt did must not be committed."""
+
+
+class Interrupted(BaseException):
+    """The handler is to stop now. Nothing that handlers may catch: they would go on."""
 
 
 def described(error: Exception) -> TaskHubError:

@@ -1,54 +1,153 @@
-"""Extends the lease of a job while its handler runs, from a thread and a connection of its own."""
+"""Looks after what a process holds while its handlers run, from a thread and a connection of its own."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import psycopg
 import structlog
 
+from shared.errors import TaskHubError
 from worker_service import queries
 from worker_service.database import Database
-from worker_service.queries import Claimed
+from worker_service.errors import Cancelled, TimedOut
+from worker_service.held import Current, Held
 
 log = structlog.get_logger(__name__)
 
+#: Seconds between two looks. A group of pure jobs is written within twice that, whatever runs meanwhile.
+TICK = 0.01
+
+#: The same, once a job has run for longer than `LONG`: nothing else is on its way then.
+IDLE_TICK = 0.1
+
+#: Seconds after which a job is long: those of its batch that have not started are handed back.
+LONG = 0.25
+
+#: Longest pause between two beats, well below the silence after which a worker whose session is gone is given up.
+BEAT = 1.0
+
+#: Seconds that a handler has to notice that it was cancelled, before it is interrupted.
+CANCEL_GRACE = 10.0
+
+#: Seconds that an interrupted handler has, before its process is killed.
+DOOM_GRACE = 10.0
+
 
 class Heartbeat:
-    """Beats at a third of the lease: two beats may fail before the lease ends. Short jobs never open the connection."""
+    """Beats at a third of the lease: two beats may fail before the lease ends. Short jobs never open the connection.
 
-    def __init__(self, dsn: str, lease: float) -> None:
-        self._database = Database(dsn, "taskhub-heartbeat")
+    Handlers run in the main thread, which a signal interrupts when a job is cancelled or takes too long.
+    """
+
+    def __init__(self, database: Database, lease: float, held: Held, timeouts: Mapping[str, float | None]) -> None:
+        self._database = database
         self._lease = lease
+        self._held = held
+        self._timeouts = timeouts
+        self._beat_pause = min(BEAT, lease / 3)
+        self._last_beat = 0.0
+        self._active = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
 
     @contextmanager
-    def of(self, job: Claimed) -> Iterator[None]:
-        """Keeps the lease of `job` alive inside the block."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(job, done), daemon=True)
-        thread.start()
+    def watching(self) -> Iterator[None]:
+        """Looks after what is held inside the block."""
+        self._last_beat = time.monotonic()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+            self._thread.start()
+        self._active.set()
         try:
             yield
         finally:
-            done.set()
-            thread.join()
+            self._active.clear()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Ends the thread and closes the connection."""
+        self._closed = True
+        self._active.set()
+        if self._thread is not None:
+            self._thread.join()
         self._database.close()
 
-    def _beat(self, job: Claimed, done: threading.Event) -> None:
-        while not done.wait(self._lease / 3):
-            if not self._extend(job):
-                log.warning("lease_lost", job=str(job.id), kind=job.kind)
-                return
+    def _run(self) -> None:
+        while self._active.wait() and not self._closed:
+            current = self._held.current
+            long = current is not None and time.monotonic() - current.start > LONG
+            time.sleep(IDLE_TICK if long else TICK)
+            try:
+                self._look()
+            except psycopg.Error as error:
+                log.warning("heartbeat_missed", error=type(error).__name__)
+                self._database.close()
+                time.sleep(IDLE_TICK)
 
-    def _extend(self, job: Claimed) -> bool:
+    def _look(self) -> None:
+        self._write_group()
+        current = self._held.current
+        if current is not None and time.monotonic() - current.start > LONG:
+            self.hand_back()
+            self._judge(current)
+        if time.monotonic() - self._last_beat >= self._beat_pause:
+            self._beat()
+
+    def _write_group(self) -> None:
+        group = self._held.take_group(age=TICK)
+        if not group:
+            return
         try:
-            return queries.extend(self._database.connection, job, self._lease)
-        except psycopg.Error as error:
-            log.warning("heartbeat_missed", job=str(job.id), error=type(error).__name__)
-            self._database.close()
-            return True
+            refused = len(group) - queries.succeed_all(self._database.connection, group)
+        except psycopg.Error:
+            self._held.return_group(group)
+            raise
+        if refused:
+            log.warning("attempts_refused", jobs=refused)
+
+    def hand_back(self) -> None:
+        """Returns to the queue what has not started."""
+        waiting = {job.id: job.claim_token for job in self._held.take_waiting()}
+        if waiting:
+            log.info("jobs_released", jobs=queries.release(self._database.connection, waiting))
+
+    def _beat(self) -> None:
+        current, held = self._held.current, self._held.all()
+        if not held:
+            return
+        kept = queries.extend(self._database.connection, held, self._lease)
+        self._last_beat = time.monotonic()
+        if current is None:
+            return
+        if kept.get(current.job.id, False) and current.cancel_time is None:
+            current.cancel_time = time.monotonic()
+        if current.progress is not None:
+            (fraction, note), current.progress = current.progress, None
+            queries.report(self._database.connection, current.job, fraction, note)
+
+    def _judge(self, current: Current) -> None:
+        now = time.monotonic()
+        if not current.interruptible:
+            return
+        if current.verdict is not None:
+            if now - current.doom_time > DOOM_GRACE:
+                log.error("handler_killed", job=str(current.job.id), kind=current.job.kind)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return
+        timeout = self._timeouts.get(current.job.kind)
+        if timeout is not None and now - current.start > timeout:
+            self._doom(current, TimedOut())
+        elif current.cancel_time is not None and now - current.cancel_time > CANCEL_GRACE:
+            self._doom(current, Cancelled())
+
+    def _doom(self, current: Current, verdict: TaskHubError) -> None:
+        current.doom_time = time.monotonic()
+        current.verdict = verdict
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGUSR2)

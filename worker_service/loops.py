@@ -12,7 +12,7 @@ from celery.platforms import set_pdeathsig
 
 from shared.logs import configure
 from shared.settings import load
-from worker_service.database import Database
+from worker_service.database import BY_INDEX, Database
 from worker_service.dispatcher import Dispatcher
 from worker_service.gauges import Gauges
 from worker_service.loop import Loop
@@ -62,4 +62,4 @@ def loops(settings: WorkerSettings) -> list[Loop]:
 
 
 def _database(settings: WorkerSettings, name: str) -> Database:
-    return Database(settings.direct_dsn, f"taskhub-{name}")
+    return Database(settings.direct_dsn, f"taskhub-{name}", pooled=False, setup=BY_INDEX)

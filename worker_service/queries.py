@@ -10,13 +10,15 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from psycopg.rows import tuple_row
 
 from shared.errors import TaskHubError
 from shared.events import CHANNEL as EVENTS_CHANNEL
 from shared.outbox import CHANNEL as JOBS_CHANNEL
 from shared.outbox import RANK_SLACK
-from worker_service.database import Connection
+from worker_service.database import Connection, Session
 
 #: Due, of a kind that this worker knows. The bound on `rank` keeps the scan away from jobs scheduled far ahead.
 _DUE = f"""
@@ -25,15 +27,20 @@ _DUE = f"""
 
 _FENCE = "id = %(id)s AND state = 'RUNNING' AND claim_token = %(claim_token)s"
 
-#: Closes the attempt of the row that `ended` holds.
+#: The rows of several claims, which are locked.
+_HELD = """
+SELECT jobs.id, jobs.claim_token FROM unnest(%(ids)s::uuid[], %(claim_tokens)s::bigint[]) AS mine (id, claim_token)
+JOIN jobs ON jobs.id = mine.id AND jobs.state = 'RUNNING' AND jobs.claim_token = mine.claim_token
+"""
+
+#: Closes the attempts of the rows that `ended` holds.
 _CLOSE = """
 UPDATE job_attempts SET state = %(attempt_state)s, error = %(error)s::jsonb, end_time = clock_timestamp()
 FROM ended WHERE job_attempts.job_id = ended.id AND job_attempts.claim_token = ended.claim_token
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that this process holds the lease of."""
 
     id: uuid.UUID
@@ -54,6 +61,13 @@ class Claimed:
         return {"id": self.id, "claim_token": self.claim_token}
 
 
+class Done(NamedTuple):
+    """A job whose handler returned, and its result as JSON."""
+
+    job: Claimed
+    result: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Reaped:
     """A job whose lease had ended."""
@@ -64,40 +78,90 @@ class Reaped:
     attempt: int
 
 
-def claim(connection: Connection, queue: str, kinds: Sequence[str], lease: float, worker: str) -> Claimed | None:
-    """Takes the next due job of `queue` under a lease, and opens its attempt."""
-    row = connection.execute(
-        f"""
-        WITH next AS (
-            SELECT id FROM jobs WHERE queue = %(queue)s AND {_DUE}
-            ORDER BY rank, id LIMIT 1 FOR UPDATE SKIP LOCKED
+def claim(
+    connection: Connection,
+    queue: str,
+    kinds: Sequence[str],
+    lease: float,
+    worker: str,
+    *,
+    session: Session | None = None,
+    limit: int = 1,
+) -> list[Claimed]:
+    """Takes the next due jobs of `queue` under a lease, and opens their attempts.
+
+    A job marked solo comes alone. So does one that nothing else was found beside, which is then marked as well: a loss
+    of it tells who was the cause. The limit is part of the text, so that the plan is made for it.
+    """
+    rows = (
+        connection.cursor(row_factory=tuple_row, binary=True)
+        .execute(
+            f"""
+        WITH found AS MATERIALIZED (
+            SELECT id, solo FROM jobs WHERE queue = %(queue)s AND {_DUE}
+            ORDER BY rank, schedule_time, id LIMIT {limit:d} FOR UPDATE SKIP LOCKED
+        ), head AS MATERIALIZED (
+            SELECT id, solo FROM found LIMIT 1
+        ), chosen AS MATERIALIZED (
+            SELECT found.id FROM found, head WHERE found.id = head.id OR NOT (found.solo OR head.solo)
         ), claimed AS (
             UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim_token = claim_token + 1,
-                start_time = now(), lease_expire_time = now() + make_interval(secs => %(lease)s)
-            FROM next WHERE jobs.id = next.id
-            RETURNING jobs.id, kind, queue, args, attempt, max_attempts, claim_token, traceparent,
-                extract(epoch FROM now() - schedule_time)::float8 AS latency
+                start_time = now(), heartbeat_time = now(),
+                lease_expire_time = now() + make_interval(secs => %(lease)s),
+                session_pid = %(pid)s, session_start_time = %(session_start_time)s,
+                solo = (SELECT count(*) FROM chosen) = 1
+            WHERE id = ANY(ARRAY(SELECT id FROM chosen))
+            RETURNING id, kind, queue, args, attempt, max_attempts, claim_token, traceparent,
+                extract(epoch FROM now() - schedule_time)::float8 AS latency, rank, schedule_time
         ), opened AS (
             INSERT INTO job_attempts (job_id, claim_token, attempt, worker)
             SELECT id, claim_token, attempt, %(worker)s FROM claimed
         )
-        SELECT * FROM claimed
+        SELECT {", ".join(Claimed._fields)} FROM claimed ORDER BY rank, schedule_time, id
         """,
-        {"queue": queue, "kinds": list(kinds), "lease": lease, "worker": worker},
-    ).fetchone()
-    return None if row is None else Claimed(**row)
+            {
+                "queue": queue,
+                "kinds": list(kinds),
+                "lease": lease,
+                "worker": worker,
+                "pid": session and session.pid,
+                "session_start_time": session and session.start_time,
+            },
+        )
+        .fetchall()
+    )
+    return [Claimed._make(row) for row in rows]
 
 
-def extend(connection: Connection, job: Claimed, lease: float) -> bool:
-    """Extends the lease, or returns False if it is no longer ours."""
-    return _changed(
-        connection,
-        f"UPDATE jobs SET lease_expire_time = clock_timestamp() + make_interval(secs => %(lease)s) WHERE {_FENCE}",
-        {**job.fence, "lease": lease},
+def extend(connection: Connection, held: Mapping[uuid.UUID, int], lease: float) -> dict[uuid.UUID, bool]:
+    """Extends the leases that are still ours; returns for each whether its cancellation was asked for.
+
+    What another transaction has locked is left out: it is being finished, or taken away.
+    """
+    rows = connection.execute(
+        f"""
+        WITH held AS ({_HELD} FOR UPDATE OF jobs SKIP LOCKED)
+        UPDATE jobs SET heartbeat_time = clock_timestamp(),
+            lease_expire_time = clock_timestamp() + make_interval(secs => %(lease)s)
+        FROM held WHERE jobs.id = held.id RETURNING jobs.id, cancel_requested
+        """,
+        {**_fences(held), "lease": lease},
+    )
+    return {row["id"]: row["cancel_requested"] for row in rows}
+
+
+def report(connection: Connection, job: Claimed, fraction: float, note: str) -> None:
+    """Writes how far the job is; a lost lease, or a row that is locked, changes nothing."""
+    connection.execute(
+        f"""
+        UPDATE jobs SET progress_fraction = %(fraction)s, progress_note = %(note)s
+        WHERE id = (SELECT id FROM jobs WHERE {_FENCE} FOR UPDATE SKIP LOCKED)
+        """,
+        {**job.fence, "fraction": fraction, "note": note},
     )
 
 
-def succeed(connection: Connection, job: Claimed, result: Mapping[str, Any] | None) -> bool:
+def succeed(connection: Connection, job: Claimed, result: str | None) -> bool:
     """Completes the job, or returns False if the lease was lost: then nothing of its transaction may be committed."""
     return _changed(
         connection,
@@ -108,19 +172,42 @@ def succeed(connection: Connection, job: Claimed, result: Mapping[str, Any] | No
             WHERE {_FENCE} RETURNING id, claim_token
         ) {_CLOSE}
         """,
-        {
-            **job.fence,
-            "result": None if result is None else json.dumps(result),
-            "attempt_state": "SUCCEEDED",
-            "error": None,
-        },
+        {**job.fence, "result": result, "attempt_state": "SUCCEEDED", "error": None},
     )
 
 
-def fail(connection: Connection, job: Claimed, error: TaskHubError, delay: float | None) -> bool:
+def succeed_all(connection: Connection, group: Sequence[Done]) -> int:
+    """Completes a group, and returns how many of it were still ours. Rows are locked in id order: no deadlocks."""
+    return connection.execute(
+        f"""
+        WITH done AS (
+            SELECT * FROM unnest(%(ids)s::uuid[], %(claim_tokens)s::bigint[], %(results)s::text[])
+                AS done (id, claim_token, result)
+        ), held AS MATERIALIZED (
+            SELECT jobs.id, done.result FROM done
+            JOIN jobs ON jobs.id = done.id AND jobs.state = 'RUNNING' AND jobs.claim_token = done.claim_token
+            ORDER BY jobs.id FOR UPDATE OF jobs
+        ), ended AS (
+            UPDATE jobs SET state = 'SUCCEEDED', result = held.result::jsonb, error = NULL,
+                lease_expire_time = NULL, end_time = clock_timestamp()
+            FROM held WHERE jobs.id = held.id RETURNING jobs.id, claim_token
+        ) {_CLOSE}
+        """,
+        {
+            **_fences({done.job.id: done.job.claim_token for done in group}),
+            "results": [done.result for done in group],
+            "attempt_state": "SUCCEEDED",
+            "error": None,
+        },
+    ).rowcount
+
+
+def fail(
+    connection: Connection, job: Claimed, error: TaskHubError, delay: float | None, *, cancelled: bool = False
+) -> bool:
     """Ends the attempt: the job waits `delay` seconds for the next one, or is FAILED if there is no delay.
 
-    Returns False if the lease was lost.
+    It is CANCELLED if that is what ended it, or was asked for. Returns False if the lease was lost.
     """
     return _changed(
         connection,
@@ -128,62 +215,123 @@ def fail(connection: Connection, job: Claimed, error: TaskHubError, delay: float
         WITH next AS (
             SELECT clock_timestamp() + make_interval(secs => %(delay)s::float8) AS due
         ), ended AS (
-            UPDATE jobs SET state = CASE WHEN due IS NULL THEN 'FAILED' ELSE 'WAITING' END,
+            UPDATE jobs SET
+                state = CASE WHEN cancel_requested OR %(cancelled)s THEN 'CANCELLED' WHEN due IS NULL THEN 'FAILED'
+                    ELSE 'WAITING' END,
                 schedule_time = coalesce(due, schedule_time), rank = coalesce(rank + (due - schedule_time), rank),
-                error = %(error)s::jsonb, lease_expire_time = NULL,
-                end_time = CASE WHEN due IS NULL THEN clock_timestamp() END
+                error = %(error)s::jsonb, lease_expire_time = NULL, solo = false,
+                end_time = CASE WHEN cancel_requested OR %(cancelled)s OR due IS NULL THEN clock_timestamp() END
             FROM next WHERE {_FENCE} RETURNING id, claim_token
         ) {_CLOSE}
         """,
-        {**job.fence, "delay": delay, "attempt_state": "FAILED", "error": status(error)},
+        {**job.fence, "delay": delay, "cancelled": cancelled, "attempt_state": "FAILED", "error": status(error)},
     )
 
 
-def release(connection: Connection, worker: str) -> int:
-    """Hands back all that `worker` runs, without charging an attempt; returns how many jobs those were."""
+#: Hands back what `held` holds: nobody is charged.
+_RELEASE = f"""
+ended AS (
+    UPDATE jobs SET state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE 'WAITING' END,
+        end_time = CASE WHEN cancel_requested THEN clock_timestamp() END,
+        attempt = attempt - 1, lease_expire_time = NULL
+    FROM held WHERE jobs.id = held.id RETURNING jobs.id, jobs.claim_token
+), woken AS (
+    SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended LIMIT 1
+), closed AS ({_CLOSE} RETURNING job_id)
+SELECT job_id, (SELECT count(*) FROM woken) FROM closed
+"""
+
+
+def release(connection: Connection, held: Mapping[uuid.UUID, int]) -> int:
+    """Hands jobs back that have not started; returns how many of them were still ours."""
+    return connection.execute(
+        f"WITH held AS MATERIALIZED ({_HELD} ORDER BY jobs.id FOR UPDATE OF jobs), {_RELEASE}",
+        {**_fences(held), "attempt_state": "RELEASED", "error": None},
+    ).rowcount
+
+
+def release_all(connection: Connection, worker: str) -> int:
+    """Hands back all that `worker` runs; returns how many jobs those were."""
     return connection.execute(
         f"""
-        WITH ended AS (
-            UPDATE jobs SET state = 'WAITING', attempt = jobs.attempt - 1, lease_expire_time = NULL
-            FROM job_attempts
-            WHERE jobs.state = 'RUNNING' AND job_attempts.job_id = jobs.id
-                AND job_attempts.claim_token = jobs.claim_token AND job_attempts.worker = %(worker)s
-            RETURNING jobs.id, jobs.claim_token
-        ), woken AS (
-            SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended LIMIT 1
-        ), closed AS ({_CLOSE} RETURNING job_id)
-        SELECT job_id, (SELECT count(*) FROM woken) FROM closed
+        WITH held AS MATERIALIZED (
+            SELECT jobs.id FROM jobs
+            JOIN job_attempts ON job_attempts.job_id = jobs.id AND job_attempts.claim_token = jobs.claim_token
+            WHERE jobs.state = 'RUNNING' AND job_attempts.worker = %(worker)s ORDER BY jobs.id FOR UPDATE OF jobs
+        ), {_RELEASE}
         """,
         {"worker": worker, "attempt_state": "RELEASED", "error": None},
     ).rowcount
 
 
-def reap(connection: Connection, lease: float, error: TaskHubError, limit: int = 100) -> list[Reaped]:
-    """Ends the leases whose time is over. Attempts that are left begin at once.
+def reap(connection: Connection, lease: float, silence: float, error: TaskHubError, limit: int = 1000) -> list[Reaped]:
+    """Ends the leases whose time is over, and those whose session is gone and whose worker was silent for `silence`.
 
-    Not while PostgreSQL has been up for less than a lease: healthy workers need that long to extend theirs.
+    Neither begins before PostgreSQL, or this session, has been up for as long: healthy workers need that time to give
+    a sign of life after an outage. A job that was lost beside others is charged nothing and marked: it comes alone the
+    next time, and then the loss counts. Attempts that are left begin at once.
     """
     rows = connection.execute(
         f"""
-        WITH over AS (
-            SELECT id FROM jobs
-            WHERE state = 'RUNNING' AND lease_expire_time < now()
-                AND pg_postmaster_start_time() < now() - make_interval(secs => %(lease)s)
-            ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        WITH sessions AS MATERIALIZED (
+            SELECT pid, backend_start FROM pg_stat_activity
+        ), settled AS MATERIALIZED (
+            SELECT pg_postmaster_start_time() < now() - make_interval(secs => %(lease)s) AS for_lease,
+                coalesce(max(backend_start) < now() - make_interval(secs => %(silence)s), false) AS for_silence
+            FROM sessions WHERE pid = pg_backend_pid()
+        ), over AS MATERIALIZED (
+            SELECT id FROM jobs, settled
+            WHERE state = 'RUNNING' AND (
+                lease_expire_time < now() AND for_lease
+                OR heartbeat_time < now() - make_interval(secs => %(silence)s) AND for_silence
+                    AND heartbeat_time > pg_postmaster_start_time() AND session_pid IS NOT NULL
+                    AND NOT EXISTS (
+                        SELECT FROM sessions WHERE pid = session_pid
+                            -- Of sessions of another role only the pid can be seen.
+                            AND coalesce(backend_start, session_start_time) = session_start_time
+                    )
+            )
+            ORDER BY id LIMIT %(limit)s FOR UPDATE OF jobs SKIP LOCKED
+        ), verdict AS (
+            SELECT jobs.id, CASE WHEN cancel_requested THEN 'CANCELLED'
+                WHEN solo AND attempt >= max_attempts THEN 'FAILED' ELSE 'WAITING' END AS state
+            FROM jobs, over WHERE jobs.id = over.id
         ), ended AS (
-            UPDATE jobs SET state = CASE WHEN attempt < max_attempts THEN 'WAITING' ELSE 'FAILED' END,
+            UPDATE jobs SET state = verdict.state, solo = true,
+                attempt = CASE WHEN solo THEN attempt ELSE attempt - 1 END,
                 error = %(error)s::jsonb, lease_expire_time = NULL,
-                end_time = CASE WHEN attempt < max_attempts THEN NULL ELSE now() END
-            FROM over WHERE jobs.id = over.id
-            RETURNING jobs.id, claim_token, kind, state, attempt
+                end_time = CASE WHEN verdict.state <> 'WAITING' THEN now() END
+            FROM verdict WHERE jobs.id = verdict.id
+            RETURNING jobs.id, claim_token, kind, jobs.state, attempt
         ), woken AS (
             SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended LIMIT 1
         ), closed AS ({_CLOSE})
         SELECT id, kind, state, attempt FROM ended LEFT JOIN woken ON true
         """,
-        {"lease": lease, "limit": limit, "attempt_state": "LOST", "error": status(error)},
+        {"lease": lease, "silence": silence, "limit": limit, "attempt_state": "LOST", "error": status(error)},
     ).fetchall()
     return [Reaped(**row) for row in rows]
+
+
+def steps(connection: Connection, job: Claimed) -> dict[str, Any]:
+    """Returns what the steps of earlier attempts returned, by name."""
+    rows = connection.execute("SELECT name, result FROM job_steps WHERE job_id = %s", [job.id])
+    return {row["name"]: row["result"] for row in rows}
+
+
+def remember(connection: Connection, job: Claimed, name: str, result: str) -> bool:
+    """Keeps the result of a step, or returns False if the lease was lost: then its effect may not be committed.
+
+    The lock keeps the lease ours until the transaction ends.
+    """
+    return _changed(
+        connection,
+        f"""
+        INSERT INTO job_steps (job_id, name, result)
+        SELECT id, %(name)s, %(result)s::jsonb FROM (SELECT id FROM jobs WHERE {_FENCE} FOR NO KEY UPDATE) AS held
+        """,
+        {**job.fence, "name": name, "result": result},
+    )
 
 
 def due(connection: Connection, queues: Sequence[str], kinds: Sequence[str], limit: int) -> dict[str, int]:
@@ -281,6 +429,10 @@ def bound_idleness(connection: Connection, seconds: float) -> None:
 def status(error: TaskHubError) -> str:
     """Returns `error` as `jobs.error` holds it (google.rpc.Status)."""
     return json.dumps({"code": int(error.code), "message": error.message, "reason": error.reason})
+
+
+def _fences(held: Mapping[uuid.UUID, int]) -> dict[str, Any]:
+    return {"ids": list(held), "claim_tokens": list(held.values())}
 
 
 def _changed(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> bool:

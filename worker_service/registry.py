@@ -35,6 +35,15 @@ class Registry:
         """Returns what runs a job of this kind."""
         return self._jobs[kind].handler
 
+    @property
+    def timeouts(self) -> dict[str, float | None]:
+        """For each kind, the seconds that an attempt may take."""
+        return {name: job.timeout for name, job in self._jobs.items()}
+
+    def pure(self, kind: str) -> bool:
+        """Returns whether jobs of this kind have no effect of their own."""
+        return self._jobs[kind].pure
+
 
 def installed() -> Registry:
     """Returns all kinds of this installation. Raises ValueError if two are named alike."""

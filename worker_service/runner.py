@@ -1,27 +1,24 @@
-"""Claims jobs and runs them: the life of an attempt."""
+"""Claims jobs and runs them, batch by batch: what one pool process does for a hint."""
 
 from __future__ import annotations
 
 import os
-import random
 import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psycopg
 import structlog
-from opentelemetry.trace import SpanKind
 
 from shared.crypto import Secrets
-from shared.states import AttemptState
 from shared.traces import Tracer
-from worker_service import metrics, queries
-from worker_service.context import Context
-from worker_service.database import Connection, Database
-from worker_service.errors import LeaseLost, PermanentError, described
+from worker_service import queries
+from worker_service.attempt import Attempts
+from worker_service.database import BY_INDEX, Database
+from worker_service.errors import Interrupted
 from worker_service.heartbeat import Heartbeat
+from worker_service.held import Held
+from worker_service.pace import Pace
 from worker_service.queries import Claimed
 from worker_service.registry import Registry
 from worker_service.settings import WorkerSettings
@@ -29,7 +26,7 @@ from worker_service.settings import WorkerSettings
 log = structlog.get_logger(__name__)
 
 #: Seconds after which a hint has had its share, and the pool process looks at the other queues.
-SLICE = 1.0
+SLICE = 0.2
 
 
 class Runner:
@@ -38,147 +35,93 @@ class Runner:
     def __init__(self, settings: WorkerSettings, registry: Registry, secrets: Secrets, tracer: Tracer) -> None:
         self._settings = settings
         self._registry = registry
-        self._secrets = secrets
         self._tracer = tracer
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._database = Database(settings.dsn, "taskhub-worker")
+        self._pooled = settings.database_direct_url is not None
+        self._engine = self._database("taskhub-worker", BY_INDEX)
+        # Whoever freezes inside a transaction is cut off before it can block its successor for ever.
+        idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
+        self._handlers = self._database("taskhub-handler", idleness)
+        self._held = Held()
+        self._heartbeat = Heartbeat(
+            self._database("taskhub-heartbeat", BY_INDEX), settings.lease_seconds, self._held, registry.timeouts
+        )
+        self._attempts = Attempts(settings, registry, secrets, tracer, self._engine, self._handlers, self._held)
+        self._pace = Pace()
         self._leaving = False
-        self._heartbeat = Heartbeat(settings.dsn, settings.lease_seconds)
 
     def run(self, queue: str) -> None:
         """Runs what is due in `queue`, until nothing is or the slice is over."""
         try:
-            self._drain(queue)
+            with self._heartbeat.watching():
+                self._drain(queue)
         finally:
             if self._leaving:
                 self._release()
                 raise SystemExit(0)
 
     def leave(self) -> NoReturn:
-        """Interrupts the running job from a signal handler; `run` hands it back, and nobody waits for its lease."""
+        """Interrupts the running job from a signal handler; `run` hands all back, and nobody waits for a lease."""
         self._leaving = True
         raise SystemExit(0)
+
+    def interrupt(self) -> None:
+        """Interrupts the running job from a signal handler, if it is still the one that was meant."""
+        current = self._held.current
+        if current is not None and current.verdict is not None and current.interruptible:
+            raise Interrupted
 
     def close(self) -> None:
         """Closes the connections and sends the last spans."""
         self._heartbeat.close()
-        self._database.close()
+        self._engine.close()
+        self._handlers.close()
         self._tracer.close()
+
+    def _database(self, name: str, setup: str) -> Database:
+        return Database(self._settings.dsn, name, pooled=self._pooled, setup=setup)
 
     def _drain(self, queue: str) -> None:
         end = time.monotonic() + SLICE
-        while not self._leaving and (job := self._claim(queue)) is not None:
-            self._attempt(job)
+        while jobs := self._claim(queue):
+            self._held.fill(jobs)
+            started = time.monotonic()
+            ran = self._attempts.run_batch()
+            self._pace.note(queue, ran, time.monotonic() - started)
             if time.monotonic() >= end:
                 self._wake_dispatcher()
                 return
 
     def _release(self) -> None:
         # A connection of its own: the interrupted one may be in the middle of anything.
-        self._database.close()
+        self._engine.close()
+        self._handlers.close()
         try:
-            jobs = queries.release(self._database.connection, self._worker)
+            jobs = queries.release_all(self._engine.connection, self._worker)
         except psycopg.Error:
             log.warning("release_failed")
         else:
             log.info("jobs_released", jobs=jobs)
 
-    def _claim(self, queue: str) -> Claimed | None:
+    def _claim(self, queue: str) -> list[Claimed]:
         try:
             return queries.claim(
-                self._database.connection, queue, self._registry.kinds, self._settings.lease_seconds, self._worker
+                self._engine.connection,
+                queue,
+                self._registry.kinds,
+                self._settings.lease_seconds,
+                self._worker,
+                session=self._engine.session,
+                limit=self._pace.size(queue),
             )
         except psycopg.OperationalError as error:
             # The dispatcher hints again when the database is back.
             log.warning("claim_failed", queue=queue, error=type(error).__name__)
-            self._database.close()
-            return None
+            self._engine.close()
+            return []
 
     def _wake_dispatcher(self) -> None:
         try:
-            queries.notify_jobs(self._database.connection)
+            queries.notify_jobs(self._engine.connection)
         except psycopg.OperationalError:
-            self._database.close()
-
-    def _attempt(self, job: Claimed) -> None:
-        started = time.monotonic()
-        metrics.START_LATENCY.labels(job.queue).observe(max(0.0, job.latency))
-        with (
-            structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt),
-            self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span,
-        ):
-            state = self._outcome(job)
-            span.set_attribute("taskhub.outcome", state)
-            seconds = time.monotonic() - started
-            log.info("attempt_ended", outcome=state, seconds=round(seconds, 3))
-        metrics.FINISHED.labels(job.kind, state).inc()
-        metrics.DURATION.labels(job.kind).observe(seconds)
-
-    def _outcome(self, job: Claimed) -> AttemptState:
-        try:
-            with self._heartbeat.of(job):
-                return self._execute(job)
-        except LeaseLost:
-            log.warning("attempt_refused")
-            return AttemptState.LOST
-        except psycopg.Error:
-            # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
-            log.exception("attempt_unrecorded")
-            self._database.close()
-            return AttemptState.LOST
-
-    def _execute(self, job: Claimed) -> AttemptState:
-        try:
-            self._perform(job)
-        except LeaseLost:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, never the worker
-            self._fail(job, error)
-            return AttemptState.FAILED
-        return AttemptState.SUCCEEDED
-
-    def _perform(self, job: Claimed) -> None:
-        with ExitStack() as stack:
-            context = Context(job, self._database.connection, self._settings, self._secrets, stack)
-            result = self._registry.handler(job.kind)(context)
-            if context.in_transaction:
-                # Inside the transaction of the effect: both commit when the stack unwinds, or neither does.
-                self._succeed(context.connection, job, result)
-                return
-        self._settle(lambda connection: self._succeed(connection, job, result))
-
-    def _succeed(self, connection: Connection, job: Claimed, result: Mapping[str, Any] | None) -> None:
-        if not queries.succeed(connection, job, result):
-            raise LeaseLost
-
-    def _fail(self, job: Claimed, error: Exception) -> None:
-        shown = described(error)
-        # The text of an error that we did not write stays in the log.
-        log.warning("attempt_failed", reason=shown.reason, exc_info=None if shown is error else error)
-        final = isinstance(error, PermanentError) or job.attempt >= job.max_attempts
-        delay = (
-            None if final else backoff(job.attempt, self._settings.retry_base_seconds, self._settings.retry_cap_seconds)
-        )
-
-        def write(connection: Connection) -> None:
-            if not queries.fail(connection, job, shown, delay):
-                raise LeaseLost
-
-        self._settle(write)
-
-    def _settle(self, write: Callable[[Connection], None]) -> None:
-        """Writes the end of an attempt, through an outage that is shorter than the lease. The fence makes that safe."""
-        end = time.monotonic() + self._settings.lease_seconds
-        while True:
-            try:
-                return write(self._database.connection)
-            except psycopg.OperationalError:
-                self._database.close()
-                if time.monotonic() >= end:
-                    raise
-                time.sleep(0.2)
-
-
-def backoff(attempt: int, base: float, cap: float) -> float:
-    """Returns seconds: exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
-    return random.uniform(0, min(cap, base * 2 ** (attempt - 1)))  # noqa: S311 - spreads load, hides nothing
+            self._engine.close()

@@ -26,6 +26,7 @@ from typing import Any
 from shared.kinds import JobKind
 from worker_service.context import Context
 from worker_service.database import Connection
+from worker_service.errors import Cancelled
 from worker_service.jobs import Job
 
 QUEUE = "probe"
@@ -69,7 +70,9 @@ def _row(context: Context) -> None:
 
 def _sleep(context: Context) -> None:
     end = time.monotonic() + context.args.get("seconds", 1)
-    while not context.cancelled and (left := end - time.monotonic()) > 0:
+    while (left := end - time.monotonic()) > 0:
+        if context.cancelled:
+            raise Cancelled
         time.sleep(min(left, 0.05))
 
 

@@ -23,7 +23,7 @@ from worker_service.transport import make_app
 
 
 def _claim(database: Database, lease: float) -> None:
-    assert queries.claim(database.connection, PROBE.queue, [PROBE.name], lease, "host:1") is not None
+    assert queries.claim(database.connection, PROBE.queue, [PROBE.name], lease, "host:1")
 
 
 def _emit(connection: psycopg.Connection[object], n: int = 1) -> None:

@@ -124,9 +124,8 @@ def test_a_lost_lease_commits_nothing(jobs: Jobs, run: Run, database: Database) 
         with context.transaction() as connection:
             _note(connection)
         _expire(jobs)
-        assert [job.id for job in queries.reap(database.connection, 0, AttemptLost())] == [id_]
-        other = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
-        assert other is not None
+        assert [job.id for job in queries.reap(database.connection, 0, 3, AttemptLost())] == [id_]
+        (other,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         assert other.claim_token > context.job.claim_token
 
     run(handler, lease_seconds=30)
@@ -140,7 +139,7 @@ def test_a_lost_lease_cannot_fail_the_job(jobs: Jobs, run: Run, database: Databa
     def handler(context: Context) -> None:
         if context.attempt == 1:
             _expire(jobs)
-            queries.reap(database.connection, 0, AttemptLost())
+            queries.reap(database.connection, 0, 3, AttemptLost())
             _explode(context)
 
     run(handler, lease_seconds=30)
@@ -281,7 +280,7 @@ def test_release_charges_no_attempt(jobs: Jobs, database: Database) -> None:
     other = jobs.enqueue(PROBE)
     queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:1")
     queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:2")
-    assert queries.release(database.connection, "host:1") == 1
+    assert queries.release_all(database.connection, "host:1") == 1
     assert (jobs.state(id_), jobs.job(id_)["attempt"], jobs.attempts(id_)) == ("WAITING", 0, ["RELEASED"])
     assert jobs.state(other) == "RUNNING"
 
@@ -289,13 +288,11 @@ def test_release_charges_no_attempt(jobs: Jobs, database: Database) -> None:
 @pytest.mark.parametrize("ended", [queries.succeed, queries.fail])
 def test_an_old_token_ends_nothing(jobs: Jobs, database: Database, ended: Any) -> None:
     id_ = jobs.enqueue(PROBE)
-    first = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:1")
-    queries.release(database.connection, "host:1")
-    second = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:2")
-    assert first is not None
-    assert second is not None
+    (first,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:1")
+    queries.release_all(database.connection, "host:1")
+    (second,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "host:2")
     arguments = (None,) if ended is queries.succeed else (AttemptLost(), None)
     assert not ended(database.connection, first, *arguments)
-    assert not queries.extend(database.connection, first, 60)
+    assert not queries.extend(database.connection, {first.id: first.claim_token}, 60)
     assert jobs.state(id_) == "RUNNING"
     assert ended(database.connection, second, *arguments)

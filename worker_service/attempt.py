@@ -1,0 +1,182 @@
+"""The life of an attempt: run the handler, and write how it ended."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TypeVar
+
+import psycopg
+import structlog
+from opentelemetry.trace import SpanKind
+
+from shared.crypto import Secrets
+from shared.states import AttemptState
+from shared.traces import Tracer
+from worker_service import metrics, queries
+from worker_service.context import Context
+from worker_service.database import Connection, Database
+from worker_service.errors import Cancelled, Interrupted, LeaseLost, PermanentError, described
+from worker_service.held import Current, Held
+from worker_service.queries import Claimed, Done
+from worker_service.registry import Registry
+from worker_service.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds after which a group of pure jobs is written.
+GROUP = 0.01
+
+
+class Attempts:
+    """Runs what a process holds. `engine` writes groups, `handlers` is for handlers and the end of their jobs."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        registry: Registry,
+        secrets: Secrets,
+        tracer: Tracer,
+        engine: Database,
+        handlers: Database,
+        held: Held,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._secrets = secrets
+        self._tracer = tracer
+        self._engine = engine
+        self._handlers = handlers
+        self._held = held
+
+    def run_batch(self) -> int:
+        """Runs what is held, and returns once every end is written: how many jobs ran."""
+        ran = 0
+        while (current := self._held.begin()) is not None:
+            ran += 1
+            self._run(current)
+            self._write_group(GROUP)
+        self._write_group(0)
+        return ran
+
+    def _run(self, current: Current) -> None:
+        job = current.job
+        metrics.START_LATENCY.labels(job.queue).observe(max(0.0, job.latency))
+        with (
+            structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt),
+            self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span,
+        ):
+            state = self._outcome(current)
+            span.set_attribute("taskhub.outcome", state)
+            seconds = time.monotonic() - current.start
+            if not (state is AttemptState.SUCCEEDED and self._registry.pure(job.kind)):
+                log.info("attempt_ended", outcome=state, seconds=round(seconds, 3))
+        metrics.FINISHED.labels(job.kind, state).inc()
+        metrics.DURATION.labels(job.kind).observe(seconds)
+
+    def _outcome(self, current: Current) -> AttemptState:
+        try:
+            return self._execute(current)
+        except LeaseLost:
+            log.warning("attempt_refused")
+            return AttemptState.LOST
+        except psycopg.Error:
+            # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
+            # The rest of the batch has waited as long: its leases are over too.
+            log.exception("attempt_unrecorded", dropped=len(self._held.take_waiting()))
+            self._handlers.close()
+            return AttemptState.LOST
+        finally:
+            if self._held.current is not None:
+                self._held.end()
+
+    def _execute(self, current: Current) -> AttemptState:
+        try:
+            self._perform(current)
+        except LeaseLost:
+            raise
+        except Interrupted:
+            # It may have been in the middle of anything.
+            self._handlers.close()
+            self._fail(current.job, current.verdict or Cancelled())
+            return AttemptState.FAILED
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, never the worker
+            self._fail(current.job, error)
+            return AttemptState.FAILED
+        return AttemptState.SUCCEEDED
+
+    def _perform(self, current: Current) -> None:
+        job = current.job
+        with ExitStack() as stack:
+            context = Context(current, self._handlers, self._settings, self._secrets, stack)
+            try:
+                returned = self._registry.handler(job.kind)(context)
+            finally:
+                current.interruptible = False
+            result = None if returned is None else json.dumps(returned)
+            if context.in_transaction:
+                # Inside the transaction of the effect: both commit when the stack unwinds, or neither does.
+                self._succeed(context.connection, job, result)
+                return
+        if self._registry.pure(job.kind):
+            self._held.end(Done(job, result))
+        else:
+            self._settle(lambda connection: self._succeed(connection, job, result))
+
+    def _succeed(self, connection: Connection, job: Claimed, result: str | None) -> None:
+        if not queries.succeed(connection, job, result):
+            raise LeaseLost
+
+    def _fail(self, job: Claimed, error: Exception) -> None:
+        shown = described(error)
+        # The text of an error that we did not write stays in the log.
+        log.warning("attempt_failed", reason=shown.reason, exc_info=None if shown is error else error)
+        delay = self._delay(job, error)
+        cancelled = isinstance(error, Cancelled)
+
+        def write(connection: Connection) -> None:
+            if not queries.fail(connection, job, shown, delay, cancelled=cancelled):
+                raise LeaseLost
+
+        self._settle(write)
+
+    def _delay(self, job: Claimed, error: Exception) -> float | None:
+        if isinstance(error, PermanentError) or job.attempt >= job.max_attempts:
+            return None
+        return backoff(job.attempt, self._settings.retry_base_seconds, self._settings.retry_cap_seconds)
+
+    def _write_group(self, age: float) -> None:
+        group = self._held.take_group(age)
+        if not group:
+            return
+        try:
+            done = self._settle(lambda connection: queries.succeed_all(connection, group), self._engine)
+        except psycopg.Error:
+            log.exception("attempts_unrecorded", jobs=len(group))
+            self._engine.close()
+            return
+        if done < len(group):
+            log.warning("attempts_refused", jobs=len(group) - done)
+
+    def _settle(self, write: Callable[[Connection], T], database: Database | None = None) -> T:
+        """Writes the end of an attempt, through an outage that is shorter than the lease. The fence makes that safe."""
+        database = database or self._handlers
+        end = time.monotonic() + self._settings.lease_seconds
+        while True:
+            try:
+                return write(database.connection)
+            except psycopg.OperationalError:
+                database.close()
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.2)
+
+
+def backoff(attempt: int, base: float, cap: float) -> float:
+    """Returns seconds: exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
+    return random.uniform(0, min(cap, base * 2 ** (attempt - 1)))  # noqa: S311 - spreads load, hides nothing
