@@ -26,7 +26,7 @@ class Call:
     deadline: float = math.inf
     request_id: str = ""
     principal_or_none: Principal | None = None
-    #: Goes out before the answer.
+    #: Goes out before the answer. Costs a write of its own: for what REST must see and does not know.
     initial_metadata: list[tuple[str, str]] = field(default_factory=list)
 
     @property

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
 from api_service.call import Call
 from api_service.interceptors.errors import details, status_code
+from api_service.interceptors.observation import REQUEST_ID
 from api_service.interceptors.steps import Handler, Step
 from api_service.methods import Method
 from shared.errors import TaskHubError
@@ -58,17 +58,15 @@ def _adapt(method: Method, inner: Handler) -> Callable[[bytes, Any], Awaitable[b
         try:
             response = await inner(request, call)
         except TaskHubError as error:
-            await _send(context, call)
-            return await context.abort(status_code(error), error.message, details(error))  # type: ignore[no-any-return]
-        await _send(context, call)
-        return response.SerializeToString() if isinstance(response, Message) else response
+            trailing = (*details(error), (REQUEST_ID, call.request_id))
+            return await context.abort(status_code(error), error.message, trailing)  # type: ignore[no-any-return]
+        if call.initial_metadata:
+            await context.send_initial_metadata(tuple(call.initial_metadata))
+        # At the end, where it travels with the status: a write of its own costs 90 µs. REST has Envoy's.
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        return response if isinstance(response, bytes) else response.SerializeToString()
 
     return handle
-
-
-async def _send(context: Any, call: Call) -> None:
-    if call.initial_metadata:
-        await context.send_initial_metadata(tuple(call.initial_metadata))
 
 
 def _metadata(context: Any) -> dict[str, Any]:

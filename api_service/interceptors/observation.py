@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import uuid_utils
 from opentelemetry.trace import SpanKind, StatusCode
 
 from api_service.call import Call
@@ -14,9 +15,9 @@ from api_service.interceptors.steps import Handler
 from api_service.methods import Method
 from api_service.metrics import CALLS, LATENCY
 from shared.errors import Code, TaskHubError
-from shared.ids import new_id
 from shared.traces import Tracer
 
+REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 
 
@@ -36,7 +37,6 @@ class Observation:
 
         async def handle(request: Any, call: Call) -> Any:
             call.request_id = _request_id(call)
-            call.initial_metadata.append(("x-request-id", call.request_id))
             began = time.perf_counter()
             code, reason = "OK", ""
             try:
@@ -78,7 +78,7 @@ class Observation:
 
 def _request_id(call: Call) -> str:
     """Returns the caller's id where it gave a sane one, else a new one."""
-    given = call.metadata.get("x-request-id")
+    given = call.metadata.get(REQUEST_ID)
     if isinstance(given, str) and 0 < len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable():
         return given
-    return str(new_id())
+    return str(uuid_utils.uuid7())

@@ -58,6 +58,7 @@ class Refusal:
     fields: list[str] = field(default_factory=list)
     retry_seconds: float | None = None
     message: str = ""
+    request_id: str = ""
 
 
 class Api:
@@ -132,7 +133,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
     trailers: dict[str, Any] = dict(cast("Any", error.trailing_metadata() or ()))
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert status.code == error.code().value[0]
-    found = Refusal(error.code(), "", message=status.message)
+    found = Refusal(error.code(), "", message=status.message, request_id=trailers.get("x-request-id", ""))
     for detail in status.details:
         for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
             message = kind()

@@ -38,15 +38,17 @@ def test_every_rpc_has_its_samples() -> None:
 
 @pytest.mark.parametrize("path", METHODS)
 def test_a_good_request_is_answered(api: Api, alice: Account, path: str) -> None:
-    answer, metadata = send(api, path, GOOD[path](api, alice), alice.metadata)
+    request = GOOD[path](api, alice).SerializeToString()
+    answer, call = raw(api, path).with_call(request, metadata=(*alice.metadata, ("x-request-id", "mine")), timeout=10)
     METHODS[path].response.FromString(answer)
-    assert "x-request-id" in metadata
+    assert dict(call.trailing_metadata())["x-request-id"] == "mine"
 
 
 @pytest.mark.parametrize("path", PROTECTED)
 def test_no_token(api: Api, path: str) -> None:
     found = refused(raw(api, path), METHODS[path].request().SerializeToString())
     assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+    assert found.request_id
 
 
 @pytest.mark.parametrize("path", PROTECTED)
