@@ -1,89 +1,63 @@
-"""The pool of connections to PostgreSQL, and what a transaction means here."""
+"""What a connection and a transaction mean here."""
 
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
+from api_service.pool import Connection, Pool
 from api_service.settings import ApiSettings
-from shared.errors import Unavailable
 from shared.outbox import CHANNEL
 
-log = structlog.get_logger()
+__all__ = ["Connection", "Database", "JobNotifier"]
 
-Connection = AsyncConnection[tuple[Any, ...]]
+log = structlog.get_logger()
 
 
 class Database:
     """Connections of one process. Every one is in autocommit: a single statement is its own transaction."""
 
     def __init__(self, settings: ApiSettings) -> None:
-        self._timeout = settings.database_pool_timeout
-        self._size = settings.database_pool_size
         options = (
             f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
             f" -c lock_timeout={int(settings.lock_timeout * 1000)}"
             " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
         )
-        self._pool = AsyncConnectionPool(
+        self._pool = Pool(
             settings.dsn,
-            min_size=self._size,
-            max_size=self._size,
-            timeout=self._timeout,
-            # A pool that backs off for longer finds a database that is back too late.
-            reconnect_timeout=2.0,
-            kwargs={"autocommit": True, "options": options, "connect_timeout": 2, "application_name": "taskhub-api"},
-            open=False,
+            settings.database_pool_size,
+            settings.database_pool_timeout,
+            autocommit=True,
+            options=options,
+            connect_timeout=2,
+            application_name="taskhub-api",
         )
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Begins to connect; returns at once, whether the database is there or not."""
-        await self._pool.open(wait=False)
+        self._pool.open()
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._pool.close(timeout=2.0)
+        await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lends a connection that was alive a moment ago. A call that is cancelled hands back no open transaction."""
-        connection = await self._checkout()
+        connection = await self._pool.take()
         try:
             yield connection
         finally:
-            await self._pool.putconn(connection)
+            self._pool.give(connection)
 
     @asynccontextmanager
     async def transaction(self, *, dry_run: bool = False) -> AsyncIterator[Connection]:
         """Lends a connection inside one READ COMMITTED transaction; a dry run rolls back whatever was done."""
         async with self.connection() as connection, connection.transaction(force_rollback=dry_run):
             yield connection
-
-    async def _checkout(self) -> Connection:
-        """Passes over connections that died while they lay idle: nothing was sent on them, so nothing can be lost."""
-        for _ in range(self._size + 1):
-            connection = await self._pool.getconn(timeout=self._timeout)
-            if not _stale(connection):
-                return connection
-            await connection.close()
-            await self._pool.putconn(connection)
-        raise Unavailable
-
-
-def _stale(connection: Connection) -> bool:
-    """Whether the server has hung up: nobody talks on an idle connection but to say goodbye."""
-    if connection.closed:
-        return True
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class JobNotifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from typing import Any
 
@@ -12,7 +13,6 @@ import psycopg
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from psycopg_pool import PoolTimeout
 from taskhub.v1 import auth_service_pb2_grpc, job_service_pb2_grpc, task_service_pb2_grpc, user_service_pb2_grpc
 
 from api_service.auth.keys import KeyRing
@@ -102,7 +102,7 @@ class Server:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await self._database.open()
+        self._database.open()
         async with contextlib.AsyncExitStack() as stack:
             for loop in (self._health.run, self._jobs.run, self._access_log.run):
                 stack.push_async_callback(_cancel, asyncio.create_task(loop()))
@@ -122,7 +122,7 @@ class Server:
             try:
                 await self._keys.load()
                 await self._revocations.load()
-            except (psycopg.Error, PoolTimeout, Unavailable) as error:
+            except (psycopg.Error, Unavailable) as error:
                 if not waited:
                     log.warning("waiting_for_database", error=type(error).__name__)
                 waited = True
@@ -139,6 +139,8 @@ class Server:
             host, _, port = settings.backend_address.rpartition(":")
             self._grpc.add_insecure_port(f"{host}:{int(port) + self._index}")
         await self._grpc.start()
+        # What exists now stays until the end: no collection has to walk through it again.
+        gc.freeze()
         log.info("serving", address=settings.grpc_address, process=self._index)
         await stopped.wait()
         log.info("draining", process=self._index)

@@ -11,7 +11,6 @@ import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from api_service.call import Call
 from api_service.interceptors.steps import Handler
@@ -39,9 +38,6 @@ TRANSLATIONS: dict[type[BaseException], type[TaskHubError]] = {
     psycopg.errors.ReadOnlySqlTransaction: Unavailable,
     psycopg.OperationalError: Unavailable,
     psycopg.InterfaceError: Unavailable,
-    PoolTimeout: Unavailable,
-    PoolClosed: Unavailable,
-    TooManyRequests: Unavailable,
     ConnectionError: Unavailable,
 }
 

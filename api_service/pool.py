@@ -1,0 +1,118 @@
+"""Connections to PostgreSQL that go from call to call.
+
+Always the same number, each in the hands of one call, idle, or being made anew. A call that ends gives its connection
+straight to the one that has waited longest, without a lock and without a turn of the event loop: psycopg_pool, which
+can do more, costs a tenth of a whole GetTask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from shared.errors import Unavailable
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+#: Seconds between two tries to connect. More, and a database that is back would be found too late.
+_RETRY_SECONDS = 0.5
+
+
+class Pool:
+    """Lends connections. Lives in one event loop."""
+
+    def __init__(self, dsn: str, size: int, patience: float, **arguments: Any) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._patience = patience
+        self._arguments = arguments
+        self._idle: list[Connection] = []
+        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begins to connect, whether the database is there or not."""
+        for _ in range(self._size):
+            self._connect()
+
+    async def close(self) -> None:
+        """Closes what is idle, and makes nothing anew."""
+        for task in self._connecting:
+            task.cancel()
+        self._size = 0
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def take(self) -> Connection:
+        """Returns a connection that was alive a moment ago. Raises Unavailable if none is free within the patience."""
+        while self._idle:
+            connection = self._idle.pop()  # the warmest
+            if not _hung_up(connection):
+                return connection
+            self._replace(connection)
+        return await self._wait()
+
+    def give(self, connection: Connection) -> None:
+        """Takes a connection back. One that a call left in any other state than idle is not used again."""
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE or not self._size:
+            self._replace(connection)
+            return
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._idle.append(connection)
+
+    async def _wait(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._waiting[0].done():  # all wait equally long: the first gives up first
+            self._waiting.popleft()
+        waiter: asyncio.Future[Connection] = loop.create_future()
+        self._waiting.append(waiter)
+        timer = loop.call_later(self._patience, _give_up, waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:  # a connection came at the same moment
+                self.give(waiter.result())
+            raise
+        finally:
+            timer.cancel()
+
+    def _replace(self, connection: Connection) -> None:
+        connection.pgconn.finish()
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._size:
+            task = asyncio.create_task(self._make())
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _make(self) -> None:
+        while True:
+            try:
+                connection = await AsyncConnection.connect(self._dsn, **self._arguments)
+            except Exception:  # noqa: BLE001  whatever it was, the pool must not shrink; the health check says so
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self.give(connection)
+                return
+
+
+def _give_up(waiter: asyncio.Future[Connection]) -> None:
+    if not waiter.done():
+        waiter.set_exception(Unavailable())
+
+
+def _hung_up(connection: Connection) -> bool:
+    """Whether the server has said goodbye: on an idle connection nobody says anything else."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
