@@ -125,7 +125,10 @@ class Idempotency:
         turn = self._turns.setdefault(name, _Turn())
         turn.waiting += 1
         try:
-            async with self.claiming(call):
+            if turn.lock.locked():
+                async with self.claiming(call):
+                    await turn.lock.acquire()
+            else:
                 await turn.lock.acquire()
             try:
                 yield

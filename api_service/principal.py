@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 
 from shared.ids import resource_name
 from shared.states import Role
@@ -20,7 +21,7 @@ def scopes_of(role: Role) -> frozenset[str]:
     return ADMIN_SCOPES if role is Role.ADMIN else MEMBER_SCOPES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Principal:
     """An authenticated account, as its access token describes it."""
 
@@ -28,7 +29,7 @@ class Principal:
     session_id: uuid.UUID
     scopes: frozenset[str]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Resource name of the account."""
         return resource_name("users", self.user_id)

@@ -29,12 +29,18 @@ def to_message(task: Task) -> task_pb2.Task:
     )
     if task.description:
         message.description = task.description
+    if task.create_time is not None:
+        set_time(message.create_time, task.create_time)
+    if task.update_time is not None:
+        set_time(message.update_time, task.update_time)
     if task.due_time is not None:
         set_time(message.due_time, task.due_time)
-    for field in ("create_time", "update_time", "complete_time", "delete_time", "purge_time"):
-        value = getattr(task, field)
-        if value is not None:
-            set_time(getattr(message, field), value)
+    if task.complete_time is not None:
+        set_time(message.complete_time, task.complete_time)
+    if task.delete_time is not None:
+        set_time(message.delete_time, task.delete_time)
+    if task.purge_time is not None:
+        set_time(message.purge_time, task.purge_time)
     return message
 
 
