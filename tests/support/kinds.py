@@ -63,7 +63,8 @@ def _noop(context: Context) -> Mapping[str, Any] | None:
 
 
 def _row(context: Context) -> None:
-    time.sleep(context.args.get("seconds", 0))
+    if seconds := context.args.get("seconds"):  # a sleep of no time still gives the processor away
+        time.sleep(seconds)
     with context.transaction() as connection:
         _write(context, connection)
 
