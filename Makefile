@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
 
-.PHONY: help run demo test lint format protos openapi lock clean
+.PHONY: help run demo test containers lint format tools protos openapi lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -19,9 +19,13 @@ run: .venv/.run ## Start everything: PostgreSQL, Redis, mailbox, Envoy, API, wor
 demo: .venv/.run ## Show what TaskHub promises, on a stack of its own
 	@$(BIN)/python -m devstack.demo
 
-test: lint .cache/bin/grpcurl .cache/bin/protoc-gen-connect-openapi ## Run every check and every test, as CI does
-	@echo "pytest"
-	@PATH="$$PWD/.cache/bin:$$PATH" exec $(BIN)/python -m pytest
+test: ## Run every check and every test, as CI does
+	@$(MAKE) --no-print-directory -j 3 lint tools
+	@echo "pytest" && PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/chaos
+	@echo "chaos, short forms" && $(BIN)/python -m pytest tests/chaos
+
+containers: .venv/.dev .cache/bin/grpcurl ## Build the images, run docker-compose.yml and try its promises (needs Docker)
+	@TASKHUB_TEST_CONTAINERS=1 PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest tests/containers
 
 lint: .venv/.dev ## Check style, types, imports, and that the generated stubs are fresh
 	@echo "ruff" && $(BIN)/ruff check && $(BIN)/ruff format --check
@@ -71,6 +75,8 @@ python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; ex
 	@echo "installing uv into .cache/uv"
 	@"$(PYTHON_3_11)" -m venv .cache/uv
 	@.cache/uv/bin/python -m pip install --quiet uv
+
+tools: .cache/bin/grpcurl .cache/bin/protoc-gen-connect-openapi
 
 # The tests call the API with grpcurl where Go is at hand to build it, else with `buf curl`, which comes as a wheel.
 .cache/bin/grpcurl:
