@@ -11,7 +11,7 @@ PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python
 .PHONY: help run demo test containers lint format tools protos openapi lock clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.run ## Start everything: PostgreSQL, Redis, mailbox, Envoy, API, worker (Ctrl-C stops it)
 	@$(BIN)/python -m devstack
