@@ -121,22 +121,27 @@ async def extend_registration(connection: Connection, email: str, link_seconds: 
     return row[0] if row else None
 
 
-async def take_registration(connection: Connection, id_: uuid.UUID) -> RegistrationRow | None:
-    """Uses up a registration that has not expired, and returns it."""
+async def take_registrations(connection: Connection, id_: uuid.UUID) -> RegistrationRow | None:
+    """Uses up a registration that has not expired, and with it the others of its address; returns the one.
+
+    Locks them in one order: two links of one address, opened at once, would otherwise wait for each other.
+    """
     cursor = connection.cursor(row_factory=class_row(RegistrationRow))
     await cursor.execute(
         """
-        DELETE FROM registrations WHERE id = %s AND expire_time > now()
-        RETURNING email, password_hash, display_name
+        WITH locked AS (
+            SELECT id FROM registrations
+            WHERE email = (SELECT email FROM registrations WHERE id = %(id)s AND expire_time > now())
+            ORDER BY id FOR UPDATE
+        ), taken AS (
+            DELETE FROM registrations USING locked WHERE registrations.id = locked.id
+            RETURNING registrations.id, email, password_hash, display_name
+        )
+        SELECT email, password_hash, display_name FROM taken WHERE id = %(id)s
         """,
-        (id_,),
+        {"id": id_},
     )
     return await cursor.fetchone()
-
-
-async def forget_registrations(connection: Connection, email: str) -> None:
-    """Drops what is left of other registrations once an address has its account."""
-    await connection.execute("DELETE FROM registrations WHERE email = %s", (email,))
 
 
 async def insert_user(connection: Connection, id_: uuid.UUID, row: RegistrationRow, role: str = "MEMBER") -> bool:

@@ -80,13 +80,12 @@ class AuthService:
         registration_id = self._secrets.open_link(VERIFY_EMAIL, token)
         if registration_id is None:
             raise LinkInvalid
-        registration = await queries.take_registration(connection, registration_id)
+        registration = await queries.take_registrations(connection, registration_id)
         if registration is None:
             raise LinkInvalid
         user_id = new_id()
         if not await queries.insert_user(connection, user_id, registration):
             raise LinkInvalid
-        await queries.forget_registrations(connection, registration.email)
         name = resource_name("users", user_id)
         await queries.append_event(connection, new_event("user.created", name, name, owner_id=user_id, changes={}))
         await self._mail(connection, {"template": "welcome", "user": str(user_id)}, owner=user_id)

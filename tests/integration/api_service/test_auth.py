@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -13,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from taskhub.v1 import auth_service_pb2, user_service_pb2
 
 from shared.crypto import Secrets, decode
-from tests.support.api import PASSWORD, SECRET, Account, Api, refused
-from tests.support.servers import eventually
+from tests.support.api import PASSWORD, SECRET, Account, Api, refusal, refused
+from tests.support.servers import Processes, eventually
 
 ME = user_service_pb2.GetUserRequest(name="users/me")
 
@@ -45,6 +46,22 @@ def login(email: str, password: str = PASSWORD) -> auth_service_pb2.LoginRequest
 @pytest.fixture
 def email() -> str:
     return f"{uuid.uuid4().hex}@example.com"
+
+
+def test_links_of_one_address_opened_at_once_make_one_account_and_hold_nobody_up(api: Api, email: str) -> None:
+    for _ in range(6):
+        register(api, email)
+
+    def open_link(token: str) -> str:
+        try:
+            return verify(api, token)
+        except grpc.RpcError as error:
+            return refusal(error).reason
+
+    with ThreadPoolExecutor(6) as callers:
+        answers = sorted(callers.map(open_link, links(api, email)))
+    assert answers[:5] == ["LINK_INVALID"] * 5
+    assert answers[5].startswith("users/")
 
 
 def test_an_account_exists_once_its_address_is_verified(api: Api, email: str) -> None:
@@ -216,7 +233,8 @@ def test_a_missing_scope_is_named(api: Api, alice: Account) -> None:
     assert (found.code, found.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
 
 
-def test_no_secret_is_stored_in_jobs_records_or_logs(api: Api, email: str) -> None:
+def test_no_secret_is_stored_or_logged(processes: Processes, database_url: str, email: str) -> None:
+    api = Api(processes, database_url, TASKHUB_LOG_LEVEL="DEBUG")
     secret = "a very secret password"
     register(api, email, secret)
     [token] = links(api, email)
@@ -226,3 +244,9 @@ def test_no_secret_is_stored_in_jobs_records_or_logs(api: Api, email: str) -> No
     for table in ("jobs", "job_attempts", "events", "idempotency_records", "registrations", "users", "refresh_tokens"):
         rows = str(api.execute(f"SELECT {table}::text FROM {table}"))
         assert [needle for needle in needles if needle in rows] == []
+    bearer = [("authorization", f"Bearer {answer.tokens.access_token}")]
+    assert refused(api.users.GetUser, user_service_pb2.GetUserRequest(name="x"), metadata=bearer).fields == ["name"]
+    eventually(lambda: "AuthService/Login" in processes.log(api.process))
+    api.close()
+    processes.stop()
+    assert [needle for needle in needles if needle in processes.log(api.process)] == []
