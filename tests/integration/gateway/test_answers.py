@@ -121,3 +121,14 @@ def test_the_link_in_a_mail_opens_a_page_that_posts_only_when_asked(gateway: Gat
     assert f"script-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert gateway.ask("POST", "/verify", "{}").status == 404
+
+
+def test_a_mail_scanner_finds_the_link_good(gateway: Gateway) -> None:
+    answer = gateway.ask("HEAD", "/verify")
+    assert (answer.status, answer.text) == (200, "")
+
+
+@pytest.mark.parametrize("path", ["/healthz?verbose", "/readyz?at=1"])
+def test_a_probe_may_add_a_query(gateway: Gateway, path: str) -> None:
+    answer = gateway.ask("GET", path)
+    assert (answer.status, answer.json) == (200, {"status": "SERVING"})

@@ -78,11 +78,18 @@ def test_a_wrong_verb_is_told_the_right_ones(gateway: Gateway) -> None:
     assert gateway.ask("PUT", "/v1/tasks/1").headers["allow"] == "GET, PATCH, DELETE"
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/grpc-web"])
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/grpc-web", "application/grpc-web+json"]
+)
 def test_a_body_that_is_not_said_to_be_json_is_refused(gateway: Gateway, kind: str) -> None:
     answer = gateway.ask("POST", "/v1/tasks", "{}", content_type=kind)
-    refused = (404, None) if kind.startswith("application/grpc") else (415, "CONTENT_TYPE_UNSUPPORTED")
-    assert (answer.status, answer.reason if answer.status == 415 else None) == refused
+    assert (answer.status, answer.reason, answer.field) == (415, "CONTENT_TYPE_UNSUPPORTED", "content-type")
+
+
+@pytest.mark.parametrize("kind", ["application/grpc-web", "application/grpc-web-text"])
+def test_grpc_web_finds_no_route(gateway: Gateway, kind: str) -> None:
+    answer = gateway.ask("POST", "/taskhub.v1.TaskService/GetTask", b"\0\0\0\0\0", content_type=kind)
+    assert (answer.status, answer.json["code"], answer.reason) == (404, 5, "ROUTE_NOT_FOUND")
 
 
 def test_a_body_that_is_compressed_is_refused(gateway: Gateway) -> None:
