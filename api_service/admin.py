@@ -6,14 +6,14 @@ import asyncio
 import getpass
 import sys
 
+import protovalidate
 import psycopg
+from taskhub.v1.auth_service_pb2 import RegisterRequest
 
 from api_service.auth.passwords import Passwords
 from api_service.auth.service import normalise
 from api_service.settings import ApiSettings
 from shared.ids import new_id
-
-_MINIMUM, _MAXIMUM = 8, 128
 
 _UPSERT = """
 INSERT INTO users (id, email, password_hash, role) VALUES (%s, %s, %s, 'ADMIN')
@@ -23,13 +23,22 @@ RETURNING id
 
 
 def create_admin(settings: ApiSettings, email: str) -> None:
-    """Makes the account an administrator with the password that is given, and prints its name."""
+    """Makes the account an administrator with the password that is given, and prints its name.
+
+    Ends the process with one line where the address or the password is none that Register would take, or where the
+    database cannot be reached.
+    """
+    email = normalise(email)
     password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    if not _MINIMUM <= len(password) <= _MAXIMUM:
-        sys.exit(f"taskhub: the password must have {_MINIMUM} to {_MAXIMUM} characters")
+    for wrong in protovalidate.collect_violations(RegisterRequest(email=email, password=password)):
+        field = wrong.proto.field.elements[0].field_name if wrong.proto.field else "request"
+        sys.exit(f"taskhub: the {field} {wrong.proto.message}")
     hashed = asyncio.run(_hash(settings, password))
-    with psycopg.connect(settings.dsn) as connection:
-        row = connection.execute(_UPSERT, (new_id(), normalise(email), hashed)).fetchone()
+    try:
+        with psycopg.connect(settings.dsn, connect_timeout=5) as connection:
+            row = connection.execute(_UPSERT, (new_id(), email, hashed)).fetchone()
+    except psycopg.OperationalError as error:
+        sys.exit(f"taskhub: TASKHUB_DATABASE_URL cannot be reached ({type(error).__name__})")
     print(f"users/{row[0]}" if row else "")
 
 
