@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
 
-.PHONY: help run demo test containers lint format tools protos openapi lock clean
+.PHONY: help run demo test chaos containers lint format tools protos openapi lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: ## Run every check and every test, as CI does
 containers: .venv/.dev .cache/bin/grpcurl ## Build the images, run docker-compose.yml and try its promises (needs Docker)
 	@TASKHUB_TEST_CONTAINERS=1 PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest tests/containers
 
+chaos: .venv/.dev ## Kill everything under load and compare every row (ONLY=F1,F4 SEED=7 APART=0.2,2)
+	@exec $(BIN)/python -m tests.chaos $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(APART),--apart $(APART))
+
 lint: .venv/.dev ## Check style, types, imports, and that the generated stubs are fresh
 	@echo "ruff" && $(BIN)/ruff check && $(BIN)/ruff format --check
 	@echo "mypy" && $(BIN)/python -m mypy .
@@ -35,6 +38,9 @@ lint: .venv/.dev ## Check style, types, imports, and that the generated stubs ar
 	@diff -r -x '*.proto' -x generate.py -x __pycache__ protos .cache/stubs \
 		|| { echo 'taskhub: the stubs are older than the .proto files: run `make protos`' >&2; exit 1; }
 	@echo "buf lint" && $(BIN)/buf lint .cache/image.binpb
+
+bench: .venv/.bench .cache/bench-celery/.installed ## Measure against the goals of speed, for some minutes (ONLY=S1,S5: these rows)
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 format: .venv/.dev ## Lay out the code and mend what can be mended
 	@$(BIN)/ruff check --fix-only
@@ -54,6 +60,8 @@ lock: .cache/uv/bin/uv ## Pin what pyproject.toml asks for, with hashes (UPGRADE
 	$(UV) --constraint requirements-dev.lock --extra api --extra worker --extra devstack --output-file requirements.lock
 	$(UV) --constraint requirements-dev.lock --extra api --output-file requirements-api.lock
 	$(UV) --constraint requirements-dev.lock --extra worker --output-file requirements-worker.lock
+	$(UV:pyproject.toml=bench/requirements.in) $(UPGRADE) --output-file bench/requirements.lock
+	$(UV:pyproject.toml=bench/peers/requirements.in) $(UPGRADE) --output-file bench/peers/requirements.lock
 
 clean: ## Remove what was installed and generated; the data in .taskhub stays
 	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -67,6 +75,17 @@ clean: ## Remove what was installed and generated; the data in .taskhub stays
 .venv/.dev: requirements-dev.lock pyproject.toml
 	@$(call install,requirements-dev.lock)
 	@touch $@ .venv/.run
+
+.venv/.bench: bench/requirements.lock | .venv/.run
+	@echo "installing what the load generator needs"
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement $<
+	@touch $@
+
+.cache/bench-celery/.installed: bench/peers/requirements.lock
+	@echo "installing plain Celery, to measure against, into .cache/bench-celery: $$(grep -c == $<) packages"
+	@"$(PYTHON_3_11)" -m venv .cache/bench-celery
+	@.cache/bench-celery/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
+	@touch $@
 
 install = test -n "$(PYTHON_3_11)" || { echo "taskhub: needs Python 3.11 or newer with venv (on Debian: apt install \
 python3.11-venv); name one with make PYTHON=/path/to/python3" >&2; exit 1; }; exec "$(PYTHON_3_11)" -I devstack/install.py $(1)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,22 +35,32 @@ class ThrowAwayStack:
     def __enter__(self) -> Self:
         """Returns once everything answers, a line for each part on the way."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "devstack"], env=self._environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "devstack", "--quiet"], env=self._environment, stdout=subprocess.PIPE, text=True
         )
-        self._lines: list[str] = []
         self.description = self._await_description()
+        # Whoever stops reading stops the writer, once the pipe is full.
+        self._reader = threading.Thread(target=self._pass_on, daemon=True)
+        self._reader.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops it, and waits until nothing is left."""
+        self._say = lambda _: None
         self._process.send_signal(signal.SIGTERM)
-        self._process.communicate(timeout=PATIENCE)
+        self._process.wait(PATIENCE)
+        self._reader.join()
+
+    def _pass_on(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - for mypy: it is a pipe
+        with self._process.stdout as lines:
+            for line in lines:
+                self._say(line.rstrip())
 
     def _await_description(self) -> dict[str, Any]:
         for line in self._process.stdout or ():
-            if line.startswith("TaskHub is up"):
+            if line == "ready\n":
                 break
             if line.strip():
                 self._say(line.rstrip())

@@ -1,0 +1,193 @@
+"""What is done to the stack: signals to whole processes, by pid. A fault is a function of the scene."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
+import psycopg
+
+from tests.chaos.scene import Apart, Scene
+from tests.support.servers import eventually
+
+Fault = Callable[[Scene], None]
+
+#: Seconds that a process may take to come back before the harness gives up.
+PATIENCE = 60.0
+
+
+def kill_pool_child(scene: Scene) -> None:
+    """SIGKILL to a process that runs jobs."""
+    scene.strike(scene.stack.pool, signal.SIGKILL, "pool child")
+
+
+def kill_celery(scene: Scene) -> None:
+    """SIGKILL to the parent of a pool."""
+    scene.strike(scene.stack.celery, signal.SIGKILL, "celery parent")
+
+
+def kill_worker(scene: Scene) -> None:
+    """SIGKILL to a whole worker: its supervisor, with which its processes die."""
+    scene.strike(scene.stack.workers, signal.SIGKILL, "worker")
+
+
+def kill_loops(scene: Scene) -> None:
+    """SIGKILL to the loops."""
+    scene.strike(scene.stack.loops, signal.SIGKILL, "loops")
+
+
+def kill_api_server(scene: Scene) -> None:
+    """SIGKILL to a server process."""
+    scene.strike(scene.stack.api_servers, signal.SIGKILL, "API server")
+
+
+def kill_api_parent(scene: Scene) -> None:
+    """SIGKILL to the parent of the server processes."""
+    scene.strike(scene.stack.api, signal.SIGKILL, "API parent")
+
+
+def kill_redis(scene: Scene) -> None:
+    """SIGKILL to Redis, which comes back empty."""
+    scene.strike(scene.stack.redis, signal.SIGKILL, "redis")
+
+
+def flush_redis(scene: Scene) -> None:
+    """FLUSHALL."""
+    eventually(scene.stack.redis_answers, PATIENCE)
+    scene.stack.flush_redis()
+    scene.note("FLUSHALL", None)
+
+
+def crash_postgres(scene: Scene) -> None:
+    """SIGQUIT to the postmaster, which is its immediate shutdown; returns once it is back."""
+    killed = scene.strike(scene.stack.postgres, signal.SIGQUIT, "postgres")
+    gone = time.time()
+    eventually(lambda: killed not in [each.pid for each in scene.stack.postgres()], PATIENCE)
+    eventually(scene.stack.database_answers, PATIENCE)
+    scene.mark("postgres", gone, time.time())
+
+
+def remove_redis(scene: Scene, seconds: float) -> None:
+    """Takes Redis away: SIGSTOP to the devstack, which would bring it up again, then SIGKILL to Redis."""
+    devstack = scene.stack.supervisor()
+    devstack.suspend()
+    try:
+        scene.strike(scene.stack.redis, signal.SIGKILL, "redis")
+        began = time.time()
+        scene.pause(seconds)
+        ended = time.time()
+    finally:
+        devstack.resume()
+    _back(scene, "absent", began, ended)
+
+
+def freeze_redis(scene: Scene, seconds: float) -> None:
+    """SIGSTOP to Redis: it accepts connections and never answers."""
+    pid = scene.strike(scene.stack.redis, signal.SIGSTOP, "redis")
+    try:
+        began = time.time()
+        scene.pause(seconds)
+        ended = time.time()
+    finally:
+        psutil.Process(pid).resume()
+    _back(scene, "frozen", began, ended)
+
+
+def _back(scene: Scene, name: str, began: float, ended: float) -> None:
+    eventually(scene.stack.redis_answers, PATIENCE)
+    scene.mark(name, began, ended)
+    scene.mark(f"{name}: back", ended, time.time())
+
+
+def stop_api_server(scene: Scene) -> None:
+    """SIGTERM to a server process."""
+    _ask_to_stop(scene, scene.stack.api_servers, "API server")
+
+
+def stop_api(scene: Scene) -> None:
+    """SIGTERM to the parent of the server processes: all of them drain."""
+    _ask_to_stop(scene, scene.stack.api, "API parent")
+
+
+def stop_worker(scene: Scene) -> None:
+    """SIGTERM to a whole worker."""
+    _ask_to_stop(scene, scene.stack.workers, "worker")
+
+
+def stop_celery(scene: Scene) -> None:
+    """SIGTERM to the parent of a pool."""
+    _ask_to_stop(scene, scene.stack.celery, "celery parent")
+
+
+def _ask_to_stop(scene: Scene, role: Callable[[], list[psutil.Process]], name: str) -> None:
+    before = len(role())
+    pid = scene.strike(role, signal.SIGTERM, name)
+    began = time.time()
+    eventually(lambda: pid not in [each.pid for each in role()], PATIENCE)
+    scene.mark(f"gone: {name}", began, time.time())
+    eventually(lambda: len(role()) >= before, PATIENCE)
+
+
+def stall_holders(scene: Scene) -> None:
+    """SIGSTOP to the process that runs a job of the kind chaos.hold, until another attempt holds the job."""
+    with psycopg.connect(scene.stack.database, autocommit=True) as connection:
+        for inside in (False, True):
+            _stall_holder(scene, connection, inside=inside)
+
+
+def _stall_holder(scene: Scene, connection: psycopg.Connection[tuple[object, ...]], *, inside: bool) -> None:
+    held = eventually(lambda: _holder(connection, inside=inside), PATIENCE)
+    assert held is not None
+    job, token, pid = held
+    psutil.Process(pid).suspend()
+    scene.note(f"SIGSTOP pool child, {'inside' if inside else 'before'} its transaction", pid)
+    try:
+        eventually(lambda: _taken_over(connection, job, token), PATIENCE)
+    finally:
+        psutil.Process(pid).resume()
+        scene.note("SIGCONT pool child, while another attempt holds its job", pid)
+
+
+def _holder(connection: psycopg.Connection[tuple[object, ...]], *, inside: bool) -> tuple[str, int, int] | None:
+    """Returns the job, its claim and the process that is in the middle of it."""
+    row = connection.execute(
+        """
+        SELECT job_id::text, job_attempts.claim_token, worker FROM jobs JOIN job_attempts
+            ON job_id = id AND job_attempts.claim_token = jobs.claim_token
+        WHERE kind = 'chaos.hold' AND jobs.state = 'RUNNING' AND args->'inside' = to_jsonb(%(inside)s)
+            AND (NOT %(inside)s OR EXISTS (
+                SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%%probe_ledger%%'
+            ))
+        """,
+        {"inside": inside},
+    ).fetchone()
+    if row is None:
+        return None
+    pid = re.search(r"(\d+)$", str(row[2]))
+    assert pid is not None
+    return str(row[0]), int(str(row[1])), int(pid[1])
+
+
+def _taken_over(connection: psycopg.Connection[tuple[object, ...]], job: str, token: int) -> bool:
+    row = connection.execute("SELECT state, claim_token > %s FROM jobs WHERE id = %s", [token, job]).fetchone()
+    return row == ("RUNNING", True)
+
+
+def mixed(times: int, apart: Apart, *choices: Fault) -> Sequence[tuple[Fault, Apart]]:
+    """Returns a schedule: one of the faults each time, in an order that the seed decides."""
+    return [(lambda scene: scene.rng.choice(choices)(scene), apart)] * times
+
+
+def each(apart: Apart, *faults: Fault, shuffled: bool = True) -> Sequence[tuple[Fault, Apart]]:
+    """Returns a schedule: all of the faults, once each, in an order that the seed decides."""
+    if not shuffled:
+        return [(fault, apart) for fault in faults]
+    left = list(faults)
+
+    def next_one(scene: Scene) -> None:
+        left.pop(scene.rng.randrange(len(left)))(scene)
+
+    return [(next_one, apart) for _ in faults]
