@@ -76,6 +76,14 @@ def test_an_account_exists_once_its_address_is_verified(api: Api, email: str) ->
     assert (me.email, me.display_name) == (email, "Ann")
 
 
+@pytest.mark.parametrize(
+    "address", ["nobody", "a b@example.com", " a@example.com", ".a@example.com", "a.@example.com", "a..b@example.com"]
+)
+def test_an_address_that_no_mail_reaches_is_refused(api: Api, address: str) -> None:
+    found = refused(api.auth.Register, auth_service_pb2.RegisterRequest(email=address, password=PASSWORD))
+    assert (found.reason, found.fields) == ("FIELD_INVALID", ["email"])
+
+
 def test_a_known_address_answers_the_same_and_its_owner_is_told(api: Api, alice: Account) -> None:
     register(api, alice.email, "another password")
     assert links(api, alice.email) == []

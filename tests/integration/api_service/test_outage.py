@@ -11,10 +11,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from taskhub.v1 import auth_service_pb2, task_service_pb2
 
 from api_service.methods import methods
@@ -45,6 +47,9 @@ def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own:
     api, server = own
     alice = api.account()
     requests = {path: sample(api, alice).SerializeToString() for path, sample in GOOD.items()}
+    health: Any = health_pb2_grpc.HealthStub(api.channel)
+    watched = health.Watch(health_pb2.HealthCheckRequest(service="taskhub.v1.TaskService"), timeout=60)
+    assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
     server.stop("immediate")
     for method in methods():
         path = method.path.removeprefix("/taskhub.v1.")
@@ -55,9 +60,9 @@ def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own:
         assert (path, found.code, found.reason) == (path, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
         assert found.retry_seconds
         assert time.monotonic() - began < 2, path
-    eventually(lambda: not api.serving())
+    assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
     server.start()
-    eventually(api.serving, 5)
+    assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
     assert api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=5) is not None
 
 

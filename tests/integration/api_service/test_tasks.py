@@ -53,6 +53,7 @@ def test_output_only_fields_of_a_new_task_are_ignored(api: Api, alice: Account) 
         ("task", None),
         ("task.title", task_pb2.Task()),
         ("task.title", task_pb2.Task(title="x" * 201)),
+        ("task.title", task_pb2.Task(title="next\u0085line")),
         ("task.description", task_pb2.Task(title="x", description="nul\0")),
         ("task.priority", task_pb2.Task.FromString(b"\x12\x01x\x28\x63")),  # title "x", priority 99
         ('task.labels["Upper"]', task_pb2.Task(title="x", labels={"Upper": "case"})),
