@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,13 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import psycopg
 
 from bench.load import Load, Outcome
 from devstack.demo.stack import ThrowAwayStack
+from tests.support import kinds
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +38,8 @@ class Effort:
     rounds: int = 5
     seconds: float = 5.0
     jobs: int = 20_000
-    starts: int = 400
+    starts: int = 300
+    job_rounds: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def generate(load: Load) -> Outcome:
-    """Runs one load in a process of its own. Raises RuntimeError if a call was refused: half a load measures nothing."""
+    """Runs one load in a process of its own. Raises RuntimeError if a call was refused: half a load is no measure."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"], input=json.dumps(asdict(load)), capture_output=True, text=True,
         cwd=ROOT, timeout=load.seconds + PATIENCE, check=False,
@@ -81,7 +82,7 @@ def measure(pid: int, load: Load) -> Sample:
 
 
 def alternate(rounds: int, *sides: Callable[[], Any]) -> list[tuple[Any, ...]]:
-    """Returns what each side measured in each round. Who goes first changes, so that no side always meets a warm cache."""
+    """Returns what each side measured in each round. Who goes first changes: the second meets warmer caches."""
     found = []
     for number in range(rounds):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
@@ -90,32 +91,13 @@ def alternate(rounds: int, *sides: Callable[[], Any]) -> list[tuple[Any, ...]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some rounds, and between what they lay."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        """Sums the rounds up."""
-        return cls(statistics.median(values), min(values), max(values))
-
-    def __str__(self) -> str:
-        digits = 0 if self.median >= 100 else 2  # noqa: PLR2004  hundreds need no decimals
-        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
-
-
 class Bench:
     """One run: the stack and the servers beside it, each started when a row first needs it."""
 
-    def __init__(self, effort: Effort, say: Say, open_until: ExitStack, **settings: str) -> None:
+    def __init__(self, effort: Effort, say: Say, open_until: ExitStack) -> None:
         self.effort = effort
         self.say = say
         self._open = open_until
-        self._settings = settings
 
     @cached_property
     def folder(self) -> Path:
@@ -126,7 +108,7 @@ class Bench:
     def stack(self) -> ThrowAwayStack:
         """The stack of `make run`, with one API process, since the limits are one process each."""
         self.say("starting the stack of `make run` on free ports")
-        stack = ThrowAwayStack(self.folder, self.say, TASKHUB_API_PROCESSES="1", **self._settings)
+        stack = ThrowAwayStack(self.folder, self.say, TASKHUB_API_PROCESSES="1", **kinds.environment())
         return self._open.enter_context(stack)
 
     @cached_property
@@ -146,16 +128,6 @@ class Bench:
         parent = psutil.Process(self.stack.description["children"]["api"])
         (child,) = (each for each in parent.children() if "serve" in each.cmdline())
         return int(child.pid)
-
-    @cached_property
-    def api_settings(self) -> Mapping[str, Any]:
-        """The settings that the API process runs with, secrets masked."""
-        command = "import api_service.settings as a; print(a.ApiSettings().model_dump_json())"
-        done = subprocess.run(
-            [sys.executable, "-c", command], env=self.environment, cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
-        return {name: value for name, value in found.items() if "url" not in name}
 
     def server(self, module: str) -> tuple[int, str]:
         """Starts a module that prints the port it listens on; returns its process id and its address."""

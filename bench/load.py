@@ -28,6 +28,9 @@ ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
 PADDED_OR_PRIORITY = 0x28
 
+#: Bytes before the payload of a frame.
+HEADER = 9
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: SETTINGS_ENABLE_PUSH, SETTINGS_INITIAL_WINDOW_SIZE. All calls of one load fit into these windows, so that none has to
 #: be opened again.
@@ -159,13 +162,13 @@ class Connection:
             raise ConnectionError("the server has hung up")
         self._in += data
         at, end = 0, len(self._in)
-        while end - at >= 9:
+        while end - at >= HEADER:
             length = int.from_bytes(self._in[at : at + 3])
-            if end - at < 9 + length:
+            if end - at < HEADER + length:
                 break
             kind, flags, stream = struct.unpack_from(">BBI", self._in, at + 3)
-            self._take(kind, flags, stream, self._in[at + 9 : at + 9 + length])
-            at += 9 + length
+            self._take(kind, flags, stream, self._in[at + HEADER : at + HEADER + length])
+            at += HEADER + length
         del self._in[:at]
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytearray) -> None:

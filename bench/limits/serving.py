@@ -22,7 +22,7 @@ Answer = Callable[[Connection, str], Awaitable[str]]
 
 
 async def serve(answer: Answer) -> None:
-    """Answers on a free loopback port, which it prints, until SIGTERM; the database is named by `TASKHUB_DATABASE_URL`."""
+    """Answers on a free loopback port, which it prints, until SIGTERM. `TASKHUB_DATABASE_URL` names the database."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     database = os.environ["TASKHUB_DATABASE_URL"]
@@ -36,7 +36,7 @@ async def serve(answer: Answer) -> None:
                 return (await answer(connection, request.decode())).encode()
 
         service, method = PATH[1:].split("/")
-        handlers = {method: grpc.unary_unary_rpc_method_handler(call)}
+        handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(call)}
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,1 @@
+"""What TaskHub is measured against."""

@@ -1,0 +1,74 @@
+"""The rows of `goals.md` that are measured, each a function from the bench to its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from bench.figures import Figure, Goal, Spread
+from bench.harness import Bench
+from bench.rows import calls, jobs
+from tests.support.kinds import NOOP, ROW
+
+#: Measured once a run, whichever rows ask for it.
+reads = cache(calls.reads)
+writes = cache(calls.writes)
+
+
+def s1(bench: Bench) -> list[Figure]:
+    """Throughput of reads."""
+    return [_ratio("S1", "GetTask a second / bare SELECT", reads(bench), "rate", Goal(0.80), "{:,.0f}/s")]
+
+
+def s2(bench: Bench) -> list[Figure]:
+    """Throughput of writes."""
+    what = "CreateTask (key, event, stored response) a second / bare INSERT"
+    return [_ratio("S2", what, writes(bench), "rate", Goal(0.75), "{:,.0f}/s")]
+
+
+def s5(bench: Bench) -> list[Figure]:
+    """CPU of the server process: the gate."""
+    read, write = Goal(1.30, at_most=True), Goal(1.60, at_most=True)
+    return [
+        _ratio("S5", "CPU of the API process a GetTask / bare SELECT", reads(bench), "cpu_ms", read, "{:.3f} ms"),
+        _ratio("S5", "CPU of the API process a CreateTask / bare INSERT", writes(bench), "cpu_ms", write, "{:.3f} ms"),
+    ]
+
+
+def s7(bench: Bench) -> list[Figure]:
+    """Jobs that do nothing."""
+    rounds = jobs.drains(bench, NOOP, "noop")
+    return [_ratio("S7", "no-op jobs of a pure kind a second / plain Celery", rounds, "rate", Goal(5.0), "{:,.0f}/s")]
+
+
+def s7b(bench: Bench) -> list[Figure]:
+    """Jobs that write."""
+    rounds = jobs.drains(bench, ROW, "row")
+    what = "jobs that write a row in transaction() a second / plain Celery"
+    return [_ratio("S7b", what, rounds, "rate", Goal(2.5), "{:,.0f}/s")]
+
+
+def s8(bench: Bench) -> list[Figure]:
+    """How soon a job starts when nothing else runs."""
+    rounds = jobs.starts(bench)
+    what = "start latency when idle, commit to the handler's first line, p{}"
+    return [
+        Figure("S8", what.format(50), _percentile(rounds, 50), Goal(8, at_most=True, unit="ms")),
+        Figure("S8", what.format(99), _percentile(rounds, 99), Goal(30, at_most=True, unit="ms")),
+    ]
+
+
+ROWS: dict[str, Callable[[Bench], list[Figure]]] = {"S1": s1, "S2": s2, "S5": s5, "S7": s7, "S7b": s7b, "S8": s8}
+
+
+def _ratio(row: str, what: str, rounds: Sequence[tuple[Any, Any]], field: str, goal: Goal, shown: str) -> Figure:
+    """Compares round by round, so that what slows the machine down for a while slows both sides down."""
+    ours, theirs = ([getattr(round_[side], field) for round_ in rounds] for side in (0, 1))
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    detail = {"ours": shown.format(Spread.of(ours).median), "beside": shown.format(Spread.of(theirs).median)}
+    return Figure(row, what, Spread.of(ratios), goal, detail)
+
+
+def _percentile(rounds: Sequence[Sequence[float]], percent: int) -> Spread:
+    return Spread.of([sorted(times)[len(times) * percent // 100] for times in rounds])
