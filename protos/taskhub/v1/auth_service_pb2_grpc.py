@@ -139,7 +139,8 @@ class AuthServiceServicer:
         """Ends the session that the access token belongs to: its refresh tokens stop working at once. Access tokens already
         issued are refused within seconds.
 
-        Takes an idempotency key.
+        Takes an idempotency key, as every mutation does; but a call that is sent again after the session has ended is
+        UNAUTHENTICATED (TOKEN_INVALID), and may be taken for done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
