@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -78,3 +81,21 @@ def test_every_door_gives_the_same_answer(
     answers = [same(each.call(method, request, headers)) for each in doors]
     assert answers == [answers[0]] * len(doors)
     assert answers[0][0] in {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "ABORTED", "FAILED_PRECONDITION"}
+
+
+def test_twenty_callers_of_one_key_over_rest_make_one_task(stack: ThrowAwayStack, admin: dict[str, str]) -> None:
+    key, title = f"race-{time.time_ns()}", f"Raced for at {time.time_ns()}"
+    gate = threading.Barrier(20)
+
+    def create(_: int) -> str:
+        gate.wait()
+        request = {"task": {"title": title}}
+        return json.dumps(
+            same(RestDoor(stack.rest).call("TaskService/CreateTask", request, admin | {"idempotency-key": key}))
+        )
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = set(pool.map(create, range(20)))
+    assert len(answers) == 1
+    listed = RestDoor(stack.rest).call("TaskService/ListTasks", {"pageSize": 1000}, admin).body["tasks"]
+    assert sum(task["title"] == title for task in listed) == 1
