@@ -23,6 +23,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     serve = commands.add_parser("serve", help="run one server process")
     serve.add_argument("--index", type=int, default=0)
+    serve.add_argument("--parent", type=int, help="stop when this process is no longer the parent")
     commands.add_parser("health", help="exit with 0 if the API on this machine serves, else with 1")
     admin = commands.add_parser("admin", help="manage administrators").add_subparsers(dest="action", required=True)
     create = admin.add_parser("create", help="make an administrator, or make an account one")
@@ -38,7 +39,7 @@ def main() -> None:
         case "serve":
             from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
 
-            asyncio.run(serve_one(settings, arguments.index))
+            asyncio.run(serve_one(settings, arguments.index, arguments.parent))
         case "health":
             from api_service.probe import probe  # noqa: PLC0415
 

@@ -82,7 +82,7 @@ class Processes:
 
     def _start(self, index: int) -> None:
         environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": self._metrics}
-        command = [sys.executable, "-m", "api_service", "serve", "--index", str(index)]
+        command = [sys.executable, "-m", "api_service", "serve", "--index", str(index), "--parent", str(os.getpid())]
         self._children[index] = subprocess.Popen(command, env=environment)  # noqa: S603  ourselves
         self._started[index] = time.monotonic()
 

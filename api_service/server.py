@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from typing import Any
 
@@ -45,9 +46,24 @@ log = structlog.get_logger()
 _RETRY_SECONDS = 0.5
 
 
-async def serve(settings: ApiSettings, index: int) -> None:
-    """Runs one process until it is told to stop. grpc.aio belongs to the event loop that it is made in."""
-    await Server(settings, index).run()
+#: Seconds between two looks at whether the parent still lives.
+_PARENT_SECONDS = 0.5
+
+
+async def serve(settings: ApiSettings, index: int, parent: int | None = None) -> None:
+    """Runs one process until it is told to stop, or until `parent` is gone.
+
+    grpc.aio belongs to the event loop that it is made in.
+    """
+    await Server(settings, index).run(parent)
+
+
+async def _outlive_nobody(parent: int, stopped: asyncio.Event) -> None:
+    """Stops once the parent was killed: whoever takes its place could not have the address that we still hold."""
+    while os.getppid() == parent:  # noqa: ASYNC110  the kernel sets no event of ours
+        await asyncio.sleep(_PARENT_SECONDS)
+    log.warning("parent_died", parent=parent)
+    stopped.set()
 
 
 class Server:
@@ -97,8 +113,8 @@ class Server:
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
 
-    async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, finish what runs, close."""
+    async def run(self, parent: int | None = None) -> None:
+        """Serves until SIGTERM, SIGINT or the end of `parent`, then drains: NOT_SERVING, finish what runs, close."""
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -106,6 +122,8 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             for loop in (self._health.run, self._jobs.run, self._access_log.run):
                 stack.push_async_callback(_cancel, asyncio.create_task(loop()))
+            if parent is not None:
+                stack.push_async_callback(_cancel, asyncio.create_task(_outlive_nobody(parent, stopped)))
             if await self._prepared(stopped):
                 for loop in (self._keys.run, self._revocations.run):
                     stack.push_async_callback(_cancel, asyncio.create_task(loop()))

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from shared.settings import Settings
 
-ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$"
+_LAST_PORT = 65535
+
+
+def _has_a_port(address: str) -> str:
+    if int(address.rpartition(":")[2]) > _LAST_PORT:
+        raise ValueError(f"a port is at most {_LAST_PORT}")
+    return address
+
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$"), AfterValidator(_has_a_port)]
 
 
 class ApiSettings(Settings):
     """What an API process needs to know. Times are in seconds."""
 
-    grpc_address: str = Field(default="127.0.0.1:50051", pattern=ADDRESS, description="Shared by all API processes.")
-    backend_address: str | None = Field(
+    grpc_address: Address = Field(default="127.0.0.1:50051", description="Shared by all API processes.")
+    backend_address: Address | None = Field(
         default=None,
-        pattern=ADDRESS,
         description="Where the first process listens for the gateway; the next ones take the ports that follow.",
     )
-    metrics_address: str = Field(default="127.0.0.1:9464", pattern=ADDRESS)
+    metrics_address: Address = "127.0.0.1:9464"
     api_processes: int = Field(default=2, ge=1, le=64)
     reflection: bool = Field(default=True, description="Server reflection, which grpcurl and buf curl need.")
 
