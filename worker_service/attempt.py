@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import psycopg
@@ -17,6 +17,7 @@ from shared.crypto import Secrets
 from shared.states import AttemptState
 from shared.traces import Tracer
 from worker_service import metrics, queries
+from worker_service.commits import Commit, Commits
 from worker_service.context import Context
 from worker_service.database import Connection, Database
 from worker_service.errors import Cancelled, Interrupted, LeaseLost, PermanentError, described
@@ -34,7 +35,7 @@ GROUP = 0.01
 
 
 class Attempts:
-    """Runs what a process holds. `engine` writes groups, `handlers` is for handlers and the end of their jobs."""
+    """Runs what a process holds. `engine` writes groups, `commits` has what handlers and the end of their jobs need."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Attempts:
         secrets: Secrets,
         tracer: Tracer,
         engine: Database,
-        handlers: Database,
+        commits: Commits,
         held: Held,
     ) -> None:
         self._settings = settings
@@ -51,37 +52,53 @@ class Attempts:
         self._secrets = secrets
         self._tracer = tracer
         self._engine = engine
-        self._handlers = handlers
+        self._commits = commits
         self._held = held
+        self._seconds = 0.0
 
-    def run_batch(self) -> int:
-        """Runs what is held, and returns once every end is written: how many jobs ran."""
+    def run_batch(self) -> tuple[int, float]:
+        """Runs what is held; returns how many jobs ran, and the seconds that their handlers took."""
         ran = 0
+        self._seconds = 0.0
         while (current := self._held.begin()) is not None:
             ran += 1
             self._run(current)
             self._write_group(GROUP)
         self._write_group(0)
-        return ran
+        return ran, self._seconds
+
+    def read_answers(self, *, all_of_them: bool = False) -> None:
+        """Reads how commits went that were sent, as far as their connections are needed."""
+        while (commit := self._commits.oldest(all_of_them=all_of_them)) is not None:
+            with self._bound(commit.current.job):
+                self._record(commit.current, self._outcome(lambda commit=commit: self._answer(commit)))  # type: ignore[misc] # called at once
 
     def _run(self, current: Current) -> None:
         job = current.job
+        self.read_answers()
         metrics.START_LATENCY.labels(job.queue).observe(max(0.0, job.latency))
-        with (
-            structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt),
-            self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span,
-        ):
-            state = self._outcome(current)
-            span.set_attribute("taskhub.outcome", state)
-            seconds = time.monotonic() - current.start
-            if not (state is AttemptState.SUCCEEDED and self._registry.pure(job.kind)):
-                log.info("attempt_ended", outcome=state, seconds=round(seconds, 3))
-        metrics.FINISHED.labels(job.kind, state).inc()
-        metrics.DURATION.labels(job.kind).observe(seconds)
+        with self._bound(job), self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span:
+            state = self._outcome(lambda: self._execute(current))
+            if self._held.current is not None:
+                self._held.end()
+            if state is not AttemptState.RUNNING:
+                span.set_attribute("taskhub.outcome", state)
+                self._record(current, state)
 
-    def _outcome(self, current: Current) -> AttemptState:
+    def _bound(self, job: Claimed) -> AbstractContextManager[None]:
+        return structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt)
+
+    def _record(self, current: Current, state: AttemptState) -> None:
+        seconds = time.monotonic() - current.start
+        # A line for each pure job would cost more than the job.
+        if not (state is AttemptState.SUCCEEDED and self._registry.pure(current.job.kind)):
+            log.info("attempt_ended", outcome=state, seconds=round(seconds, 3))
+        metrics.FINISHED.labels(current.job.kind, state).inc()
+        metrics.DURATION.labels(current.job.kind).observe(seconds)
+
+    def _outcome(self, execute: Callable[[], AttemptState]) -> AttemptState:
         try:
-            return self._execute(current)
+            return execute()
         except LeaseLost:
             log.warning("attempt_refused")
             return AttemptState.LOST
@@ -89,44 +106,51 @@ class Attempts:
             # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
             # The rest of the batch has waited as long: its leases are over too.
             log.exception("attempt_unrecorded", dropped=len(self._held.take_waiting()))
-            self._handlers.close()
+            self._commits.database.close()
             return AttemptState.LOST
-        finally:
-            if self._held.current is not None:
-                self._held.end()
+
+    def _answer(self, commit: Commit) -> AttemptState:
+        try:
+            self._commits.answer(commit)
+        except psycopg.Error as error:
+            # If it was committed after all, the fence refuses the failure.
+            self._fail(commit.current.job, error)
+            return AttemptState.FAILED
+        return AttemptState.SUCCEEDED
 
     def _execute(self, current: Current) -> AttemptState:
+        """Returns how the attempt ended; RUNNING if its COMMIT is on the way."""
         try:
-            self._perform(current)
+            return self._perform(current)
         except LeaseLost:
             raise
         except Interrupted:
             # It may have been in the middle of anything.
-            self._handlers.close()
+            self._commits.database.close()
             self._fail(current.job, current.verdict or Cancelled())
-            return AttemptState.FAILED
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, never the worker
             self._fail(current.job, error)
-            return AttemptState.FAILED
-        return AttemptState.SUCCEEDED
+        return AttemptState.FAILED
 
-    def _perform(self, current: Current) -> None:
+    def _perform(self, current: Current) -> AttemptState:
         job = current.job
         with ExitStack() as stack:
-            context = Context(current, self._handlers, self._settings, self._secrets, stack)
+            context = Context(current, self._commits.database, self._settings, self._secrets, stack)
             try:
                 returned = self._registry.handler(job.kind)(context)
             finally:
                 current.interruptible = False
+                self._seconds += time.monotonic() - current.start
             result = None if returned is None else json.dumps(returned)
             if context.in_transaction:
-                # Inside the transaction of the effect: both commit when the stack unwinds, or neither does.
-                self._succeed(context.connection, job, result)
-                return
+                # Effect and completion: both commit, or neither does.
+                self._commits.send(current, stack, result)
+                return AttemptState.RUNNING
         if self._registry.pure(job.kind):
             self._held.end(Done(job, result))
         else:
             self._settle(lambda connection: self._succeed(connection, job, result))
+        return AttemptState.SUCCEEDED
 
     def _succeed(self, connection: Connection, job: Claimed, result: str | None) -> None:
         if not queries.succeed(connection, job, result):
@@ -165,7 +189,7 @@ class Attempts:
 
     def _settle(self, write: Callable[[Connection], T], database: Database | None = None) -> T:
         """Writes the end of an attempt, through an outage that is shorter than the lease. The fence makes that safe."""
-        database = database or self._handlers
+        database = database or self._commits.database
         end = time.monotonic() + self._settings.lease_seconds
         while True:
             try:

@@ -161,19 +161,30 @@ def report(connection: Connection, job: Claimed, fraction: float, note: str) -> 
     )
 
 
+_SUCCEED = f"""
+WITH ended AS (
+    UPDATE jobs SET state = 'SUCCEEDED', result = %(result)s::jsonb, error = NULL,
+        lease_expire_time = NULL, end_time = clock_timestamp()
+    WHERE {_FENCE} RETURNING id, claim_token
+), closed AS ({_CLOSE})
+"""
+
+
 def succeed(connection: Connection, job: Claimed, result: str | None) -> bool:
-    """Completes the job, or returns False if the lease was lost: then nothing of its transaction may be committed."""
-    return _changed(
-        connection,
-        f"""
-        WITH ended AS (
-            UPDATE jobs SET state = 'SUCCEEDED', result = %(result)s::jsonb, error = NULL,
-                lease_expire_time = NULL, end_time = clock_timestamp()
-            WHERE {_FENCE} RETURNING id, claim_token
-        ) {_CLOSE}
-        """,
-        {**job.fence, "result": result, "attempt_state": "SUCCEEDED", "error": None},
-    )
+    """Completes the job, or returns False if the lease was lost."""
+    return _changed(connection, f"{_SUCCEED} SELECT FROM ended", _success(job, result))
+
+
+def succeed_or_abort(connection: Connection, job: Claimed, result: str | None) -> None:
+    """Completes the job, or aborts the transaction (division by zero) if the lease was lost.
+
+    For a COMMIT that is sent without waiting: it must not commit the effect of a lost lease.
+    """
+    connection.execute(f"{_SUCCEED} SELECT 1 / count(*) FROM ended", _success(job, result))
+
+
+def _success(job: Claimed, result: str | None) -> dict[str, Any]:
+    return {**job.fence, "result": result, "attempt_state": "SUCCEEDED", "error": None}
 
 
 def succeed_all(connection: Connection, group: Sequence[Done]) -> int:

@@ -14,6 +14,7 @@ from shared.crypto import Secrets
 from shared.traces import Tracer
 from worker_service import queries
 from worker_service.attempt import Attempts
+from worker_service.commits import CONNECTIONS, Commits
 from worker_service.database import BY_INDEX, Database
 from worker_service.errors import Interrupted
 from worker_service.heartbeat import Heartbeat
@@ -32,7 +33,14 @@ SLICE = 0.2
 class Runner:
     """Runs jobs in one process, one at a time. Connects at the first job."""
 
-    def __init__(self, settings: WorkerSettings, registry: Registry, secrets: Secrets, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        registry: Registry,
+        secrets: Secrets,
+        tracer: Tracer,
+        pace: Pace | None = None,
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._tracer = tracer
@@ -41,13 +49,14 @@ class Runner:
         self._engine = self._database("taskhub-worker", BY_INDEX)
         # Whoever freezes inside a transaction is cut off before it can block its successor for ever.
         idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
-        self._handlers = self._database("taskhub-handler", idleness)
+        handlers = [self._database("taskhub-handler", idleness) for _ in range(CONNECTIONS)]
         self._held = Held()
         self._heartbeat = Heartbeat(
             self._database("taskhub-heartbeat", BY_INDEX), settings.lease_seconds, self._held, registry.timeouts
         )
-        self._attempts = Attempts(settings, registry, secrets, tracer, self._engine, self._handlers, self._held)
-        self._pace = Pace()
+        self._commits = Commits(handlers)
+        self._attempts = Attempts(settings, registry, secrets, tracer, self._engine, self._commits, self._held)
+        self._pace = pace or Pace()
         self._leaving = False
 
     def run(self, queue: str) -> None:
@@ -55,6 +64,7 @@ class Runner:
         try:
             with self._heartbeat.watching():
                 self._drain(queue)
+                self._attempts.read_answers(all_of_them=True)
         finally:
             if self._leaving:
                 self._release()
@@ -75,7 +85,7 @@ class Runner:
         """Closes the connections and sends the last spans."""
         self._heartbeat.close()
         self._engine.close()
-        self._handlers.close()
+        self._commits.close()
         self._tracer.close()
 
     def _database(self, name: str, setup: str) -> Database:
@@ -86,8 +96,9 @@ class Runner:
         while jobs := self._claim(queue):
             self._held.fill(jobs)
             started = time.monotonic()
-            ran = self._attempts.run_batch()
-            self._pace.note(queue, ran, time.monotonic() - started)
+            ran, seconds = self._attempts.run_batch()
+            # Waiting for the disk is no work; but who waits behind it waits as well.
+            self._pace.note(queue, ran, max(seconds, (time.monotonic() - started) / 5))
             if time.monotonic() >= end:
                 self._wake_dispatcher()
                 return
@@ -95,7 +106,7 @@ class Runner:
     def _release(self) -> None:
         # A connection of its own: the interrupted one may be in the middle of anything.
         self._engine.close()
-        self._handlers.close()
+        self._commits.close()
         try:
             jobs = queries.release_all(self._engine.connection, self._worker)
         except psycopg.Error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from shared.traces import Tracer
 from tests.support.jobs import Jobs
 from worker_service.database import Database
 from worker_service.jobs import Handler, Job
+from worker_service.pace import BATCH, Pace
 from worker_service.registry import Registry
 from worker_service.runner import Runner
 from worker_service.settings import WorkerSettings
@@ -19,7 +20,29 @@ from worker_service.settings import WorkerSettings
 #: Of the kind that tests run their own handlers under.
 PROBE = JobKind("probe", queue="probes", max_attempts=3)
 KEY = "k" * 32
-Run = Callable[..., None]
+
+
+class Runs:
+    """Runs what is due among the probes with the handler given."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self.runners: list[Runner] = []
+
+    def __call__(
+        self, handler: Handler, *, pure: bool = False, timeout: float | None = None, batch: int = 1, **changes: object
+    ) -> None:
+        """Returns once nothing is due. `batch` is the size of the first; `changes` are settings."""
+        registry = Registry([Job(PROBE, handler, pure=pure, timeout=timeout)])
+        changed = self._settings.model_copy(update=changes)
+        pace = Pace()
+        pace.note(PROBE.queue, batch, BATCH)
+        runner = Runner(changed, registry, Secrets(KEY), Tracer("test", None), pace)
+        self.runners.append(runner)
+        runner.run(PROBE.queue)
+
+
+Run = Runs
 
 
 @pytest.fixture
@@ -33,7 +56,7 @@ def jobs(database_url: str) -> Iterator[Jobs]:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A connection as loops have one."""
-    database = Database(database_url, "test")
+    database = Database(database_url, "test", pooled=False)
     yield database
     database.close()
 
@@ -48,16 +71,8 @@ def settings(database_url: str, redis_url: str) -> WorkerSettings:
 
 @pytest.fixture
 def run(settings: WorkerSettings) -> Iterator[Run]:
-    """Runs what is due among the probes with the handler given, as a pool process does for a hint."""
-    runners = []
-
-    def run(handler: Handler, **changes: object) -> None:
-        registry = Registry([Job(PROBE, handler)])
-        changed = settings.model_copy(update=changes)
-        runner = Runner(changed, registry, Secrets(KEY), Tracer("test", None))
-        runners.append(runner)
-        runner.run(PROBE.queue)
-
-    yield run
-    for runner in runners:
+    """Runs what is due, as a pool process does for a hint."""
+    runs = Runs(settings)
+    yield runs
+    for runner in runs.runners:
         runner.close()

@@ -69,6 +69,124 @@ class TestReaper:
         assert jobs.state(id_) == "RUNNING"
 
 
+def _claim_all(database: Database, lease: float = 60) -> list[queries.Claimed]:
+    kinds = [PROBE.name]
+    return queries.claim(database.connection, PROBE.queue, kinds, lease, "host:1", session=database.session, limit=8)
+
+
+def _silence(jobs: Jobs, seconds: float = 4) -> None:
+    jobs.connection.execute("UPDATE jobs SET heartbeat_time = now() - make_interval(secs => %s)", [seconds])
+
+
+class TestLosses:
+    """A second connection stands for the worker, and dies in its place."""
+
+    @pytest.fixture
+    def worker(self, database_url: str) -> Iterator[Database]:
+        worker = Database(database_url, "worker", pooled=False)
+        yield worker
+        worker.close()
+
+    @pytest.fixture
+    def reaper(self, database_url: str) -> Iterator[Reaper]:
+        """Has been connected for a while: the silence that it waits for is shorter than its own life."""
+        database = Database(database_url, "reaper", pooled=False)
+        jobs = Jobs(database_url)
+        age = "SELECT clock_timestamp() - backend_start > interval '0.1 s' AS old FROM pg_stat_activity WHERE pid = %s"
+        pid = database.connection.info.backend_pid
+        eventually(lambda: (jobs.connection.execute(age, [pid]).fetchone() or {})["old"])
+        jobs.connection.close()
+        yield Reaper(database, 0, silence=0.1)
+        database.close()
+
+    def _gone(self, worker: Database, jobs: Jobs) -> None:
+        pid = worker.connection.info.backend_pid
+        worker.close()
+        count = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %s"
+        eventually(lambda: (jobs.connection.execute(count, [pid]).fetchone() or {})["n"] == 0)
+
+    def test_a_session_that_is_gone_ends_its_leases_early(self, jobs: Jobs, worker: Database, reaper: Reaper) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim_all(worker)
+        self._gone(worker, jobs)
+        eventually(lambda: reaper.run_once() == 1, seconds=5)
+        assert (jobs.state(id_), jobs.attempts(id_)) == ("WAITING", ["LOST"])
+
+    def test_a_session_that_lives_keeps_its_leases(self, jobs: Jobs, worker: Database, reaper: Reaper) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim_all(worker)
+        _silence(jobs)
+        assert reaper.run_once() == 0
+        assert jobs.state(id_) == "RUNNING"
+
+    def test_a_worker_that_beats_without_its_session_keeps_them(
+        self, jobs: Jobs, worker: Database, database: Database
+    ) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim_all(worker)
+        self._gone(worker, jobs)
+        assert Reaper(database, 0, silence=3).run_once() == 0
+        assert jobs.state(id_) == "RUNNING"
+
+    def test_a_pid_that_was_given_out_again_is_another_session(
+        self, jobs: Jobs, worker: Database, reaper: Reaper
+    ) -> None:
+        jobs.enqueue(PROBE)
+        _claim_all(worker)
+        jobs.connection.execute("UPDATE jobs SET session_start_time = session_start_time - interval '1 second'")
+        _silence(jobs)
+        assert reaper.run_once() == 1
+
+    def test_after_a_restart_of_postgres_no_session_is_missed(
+        self, jobs: Jobs, worker: Database, reaper: Reaper
+    ) -> None:
+        jobs.enqueue(PROBE)
+        _claim_all(worker)
+        self._gone(worker, jobs)
+        jobs.connection.execute("UPDATE jobs SET heartbeat_time = pg_postmaster_start_time() - interval '1 second'")
+        assert reaper.run_once() == 0
+
+    def test_a_reaper_that_has_just_come_waits(self, jobs: Jobs, worker: Database, database: Database) -> None:
+        jobs.enqueue(PROBE)
+        _claim_all(worker)
+        self._gone(worker, jobs)
+        _silence(jobs, 3601)
+        assert Reaper(database, 0, silence=3600).run_once() == 0
+
+    def test_a_batch_that_was_lost_is_charged_nothing_and_travels_alone(self, jobs: Jobs, database: Database) -> None:
+        ids = [jobs.enqueue(PROBE, max_attempts=1) for _ in range(3)]
+        assert len(_claim_all(database, -1)) == 3
+        assert Reaper(database, 0).run_once() == 3
+        rows = [jobs.job(id_) for id_ in ids]
+        assert [(row["state"], row["attempt"], row["solo"]) for row in rows] == [("WAITING", 0, True)] * 3
+        assert [job.id for job in _claim_all(database, -1)] == [ids[0]]
+        assert Reaper(database, 0).run_once() == 1
+        assert [jobs.state(id_) for id_ in ids] == ["FAILED", "WAITING", "WAITING"]
+
+    def test_a_lost_job_whose_cancellation_was_asked_for_is_cancelled(self, jobs: Jobs, database: Database) -> None:
+        id_ = jobs.enqueue(PROBE)
+        _claim_all(database, -1)
+        jobs.connection.execute("UPDATE jobs SET cancel_requested = true")
+        assert Reaper(database, 0).run_once() == 1
+        assert (jobs.state(id_), jobs.attempts(id_)) == ("CANCELLED", ["LOST"])
+
+    def test_two_reapers_end_each_lease_once(self, jobs: Jobs, database: Database, database_url: str) -> None:
+        ids = [jobs.enqueue(PROBE) for _ in range(20)]
+        while _claim_all(database, -1):
+            pass
+        reaped: list[int] = []
+        others = [Database(database_url, "reaper", pooled=False) for _ in range(2)]
+        reapers = [threading.Thread(target=lambda o=o: reaped.append(Reaper(o, 0).run_once())) for o in others]
+        for thread in reapers:
+            thread.start()
+        for thread in reapers:
+            thread.join()
+        for other in others:
+            other.close()
+        assert sum(reaped) == len(ids)
+        assert [jobs.attempts(id_) for id_ in ids] == [["LOST"]] * len(ids)
+
+
 class TestSequencer:
     def test_positions_are_contiguous_and_announced_once(self, jobs: Jobs, database: Database) -> None:
         _emit(jobs.connection, 3)
@@ -146,6 +264,21 @@ class TestDispatcher:
             jobs.enqueue(PROBE)
         crank.run_once()
         assert self._depth(redis_server) == dispatcher.DEPTH
+
+    def test_two_dispatchers_fill_the_broker_no_further(
+        self, crank: Dispatcher, jobs: Jobs, redis_server: Redis, database_url: str, redis_url: str
+    ) -> None:
+        other = Dispatcher(
+            Database(database_url, "test"),
+            make_app(redis_url, [PROBE.queue]),
+            Registry([Job(PROBE, lambda _: None)]),
+        )
+        jobs.enqueue(PROBE)
+        for _ in range(2):
+            crank.run_once()
+            other.run_once()
+        other.reset()
+        assert self._depth(redis_server) == 1
 
     def test_nothing_due_sends_nothing(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
         id_ = jobs.enqueue(PROBE)

@@ -143,6 +143,7 @@ def test_a_lost_lease_cannot_fail_the_job(jobs: Jobs, run: Run, database: Databa
             _explode(context)
 
     run(handler, lease_seconds=30)
+    run(handler, lease_seconds=30)
     assert jobs.attempts(id_) == ["LOST", "SUCCEEDED"]
 
 

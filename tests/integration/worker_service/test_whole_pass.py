@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from shared.crypto import Secrets
+from tests.support import kinds
 from tests.support.jobs import Jobs
 from tests.support.servers import Mailbox, Postgres, Processes, Redis, eventually, free_port
 
@@ -123,6 +124,31 @@ def test_a_stopped_worker_hands_back_what_it_runs(start: Start, jobs: Jobs, mail
     start()
     eventually(lambda: jobs.state(id_) == "SUCCEEDED")
     assert _one_identity(mailbox)
+
+
+def test_a_job_that_kills_its_worker_fails_and_costs_its_neighbours_nothing(start: Start, jobs: Jobs) -> None:
+    good = [jobs.enqueue(kinds.NOOP.kind) for _ in range(10)]
+    killer = jobs.enqueue(kinds.CRASH.kind, max_attempts=2)
+    good += [jobs.enqueue(kinds.NOOP.kind) for _ in range(10)]
+    start(**kinds.environment())
+    eventually(lambda: jobs.state(killer) == "FAILED", seconds=40)
+    eventually(lambda: {jobs.state(id_) for id_ in good} == {"SUCCEEDED"})
+    assert {jobs.job(id_)["attempt"] for id_ in good} == {1}
+    assert jobs.job(killer)["error"]["reason"] == "ATTEMPT_LOST"
+
+
+def test_a_worker_that_is_frozen_in_its_transaction_blocks_nobody_and_commits_nothing(start: Start, jobs: Jobs) -> None:
+    jobs.connection.execute(kinds.LEDGER)
+    id_ = jobs.enqueue(kinds.STALL.kind, {"inside": True})
+    start(**kinds.environment())
+    eventually(lambda: jobs.state(id_) == "RUNNING")
+    frozen = _pool_pid(jobs, id_)
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED", seconds=20)
+    os.kill(frozen, signal.SIGCONT)
+    last = jobs.enqueue(kinds.ROW.kind)
+    eventually(lambda: jobs.state(last) == "SUCCEEDED")
+    (effect,) = jobs.connection.execute("SELECT pid FROM probe_ledger WHERE job_id = %s", [id_]).fetchall()
+    assert effect["pid"] != frozen
 
 
 def test_dead_processes_are_started_again(start: Start, jobs: Jobs, processes: Processes) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from shared.kinds import JobKind
 from worker_service import registry
+from worker_service.attempt import backoff
 from worker_service.health import STUCK, alive
 from worker_service.jobs import Job
 from worker_service.mailer import Mailer
 from worker_service.registry import Registry
-from worker_service.attempt import backoff
 from worker_service.transport import make_app
 
 REPORT = Job(JobKind("report", queue="reports", max_attempts=1), lambda _: None)
