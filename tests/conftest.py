@@ -10,7 +10,6 @@ import pytest
 
 from tests.support.servers import Mailbox, Postgres, Processes, Redis, free_port
 
-
 #: They need Docker: `make containers` asks for them.
 collect_ignore = [] if os.environ.get("TASKHUB_TEST_CONTAINERS") else ["containers"]
 
