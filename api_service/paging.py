@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from google.protobuf.message import Message
 
 from api_service.call import Call
@@ -37,9 +39,12 @@ class Pager:
         if not self._token:
             return None
         raw = decode(self._token)
-        if raw is None or len(raw) != _MAC + length or self._secrets.page_mac(raw[_MAC:] + self._scope) != raw[:_MAC]:
+        if raw is None or len(raw) != _MAC + length or not self._signed(raw):
             raise PageTokenInvalid
         return raw[_MAC:]
+
+    def _signed(self, raw: bytes) -> bool:
+        return hmac.compare_digest(self._secrets.page_mac(raw[_MAC:] + self._scope), raw[:_MAC])
 
     def token(self, cursor: bytes) -> str:
         """Returns the token of the page that begins after `cursor`."""

@@ -1,4 +1,8 @@
-"""The state machines of tasks and jobs, each as one table of legal transitions. Drawn in docs/architecture.md."""
+"""The states of tasks and jobs, drawn in docs/architecture.md.
+
+A task moves as the one table here says. A job moves by the fenced statements of the worker, each of which names the
+state that it leaves.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +47,6 @@ class JobState(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-
-
-JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.WAITING: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.WAITING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset({JobState.WAITING}),
-    JobState.CANCELLED: frozenset(),
-}
 
 
 class AttemptState(StrEnum):

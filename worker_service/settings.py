@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from email.utils import parseaddr
+
+from pydantic import Field, SecretStr, field_validator
 
 from shared.settings import Settings
+from worker_service.mailer import Mailer
 
 
 class WorkerSettings(Settings):
@@ -15,7 +18,9 @@ class WorkerSettings(Settings):
         description="Mail server: smtp:// or smtps://, with user:password@ if it asks, and ?starttls=true.",
     )
     mail_from: str = Field(default="TaskHub <noreply@taskhub.localhost>", description="From of every mail.")
-    link_base_url: str = Field(default="http://127.0.0.1:8080", description="Where the links in mails point.")
+    link_base_url: str = Field(
+        default="http://127.0.0.1:8080", pattern="^https?://[^/]", description="Where the links in mails point."
+    )
     worker_concurrency: int = Field(default=2, ge=1, le=256, description="Pool processes of one worker.")
     worker_loops: bool = Field(default=True, description="Whether the loops are started beside the worker.")
     worker_metrics_address: str = Field(default="127.0.0.1:9465", pattern=r"^.+:\d{1,5}$")
@@ -25,3 +30,16 @@ class WorkerSettings(Settings):
     shutdown_grace_seconds: float = Field(
         default=5, ge=0, description="How long running jobs may go on after SIGTERM before they are handed back."
     )
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _names_a_mail_server(cls, url: SecretStr) -> SecretStr:
+        Mailer(url.get_secret_value(), timeout=1)
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if "@" not in parseaddr(value)[1]:
+            raise ValueError("must be an address, or a name and an address: TaskHub <noreply@example.com>")
+        return value

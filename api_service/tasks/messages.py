@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from taskhub.v1 import task_pb2, task_service_pb2
 
 from api_service.tasks.task import NORMAL, Task
@@ -44,13 +46,15 @@ def to_message(task: Task) -> task_pb2.Task:
     return message
 
 
+NANOS = 1_000_000_000
+
 #: How each field that a caller may change is read. A field that is absent is read as cleared.
 READERS: dict[str, Callable[[task_pb2.Task], Any]] = {
     "title": lambda task: task.title,
     "description": lambda task: task.description,
     "priority": lambda task: task.priority or NORMAL,
     "labels": lambda task: dict(task.labels),
-    "due_time": lambda task: get_time(task.due_time) if task.HasField("due_time") else None,
+    "due_time": lambda task: _due_time(task.due_time) if task.HasField("due_time") else None,
 }
 
 
@@ -80,6 +84,13 @@ def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any
     if fields.get("title") == "":
         raise InvalidArgument("task.title", "cannot be cleared")
     return fields
+
+
+def _due_time(field: Timestamp) -> datetime:
+    # What JSON cannot say, and protobuf can: not a time by the definition of Timestamp.
+    if not 0 <= field.nanos < NANOS:
+        raise InvalidArgument("task.due_time", "nanos must be 0 to 999,999,999")
+    return get_time(field)
 
 
 def _present(task: task_pb2.Task, field: str) -> bool:

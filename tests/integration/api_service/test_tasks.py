@@ -59,6 +59,8 @@ def test_output_only_fields_of_a_new_task_are_ignored(api: Api, alice: Account) 
         ('task.labels["Upper"]', task_pb2.Task(title="x", labels={"Upper": "case"})),
         ("task.labels", task_pb2.Task(title="x", labels={f"k{i}": "" for i in range(65)})),
         ("task.due_time", task_pb2.Task(title="x", due_time=Timestamp(seconds=-1))),
+        ("task.due_time", task_pb2.Task(title="x", due_time=Timestamp(seconds=5, nanos=-5))),
+        ("task.due_time", task_pb2.Task(title="x", due_time=Timestamp(seconds=253402300799, nanos=2**31 - 1))),
     ],
 )
 def test_a_field_outside_its_bounds_is_named(

@@ -94,3 +94,22 @@ def test_without_settings_there_is_one_clear_line_each(command: list[str]) -> No
         "taskhub: TASKHUB_BROKER_URL is not set",
         "taskhub: TASKHUB_SECRET_KEY is not set",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SMTP_URL", "http://x"), ("SMTP_URL", "smtp://"), ("MAIL_FROM", "nobody"), ("LINK_BASE_URL", "example.com")],
+)
+def test_a_wrong_mail_setting_is_one_clear_line_at_start(name: str, value: str) -> None:
+    needed = {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x", "BROKER_URL": "redis://x", "SECRET_KEY": "x" * 32}
+    environment = {f"TASKHUB_{key}": text for key, text in (needed | {name: value}).items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker_service"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"taskhub: TASKHUB_{name} is wrong: ")
+    assert len(done.stderr.splitlines()) == 1
