@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from api_service.pool import Connection, Pool
+from api_service.pool import Connection, Loan, Pool
 from api_service.settings import ApiSettings
 from shared.outbox import CHANNEL
 
@@ -44,14 +44,9 @@ class Database:
         """Closes every connection."""
         await self._pool.close()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> Loan:
         """Lends a connection that was alive a moment ago. A call that is cancelled hands back no open transaction."""
-        connection = await self._pool.take()
-        try:
-            yield connection
-        finally:
-            self._pool.give(connection)
+        return self._pool.lend()
 
     @asynccontextmanager
     async def transaction(self, *, dry_run: bool = False) -> AsyncIterator[Connection]:

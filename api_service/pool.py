@@ -48,6 +48,10 @@ class Pool:
         while self._idle:
             await self._idle.pop().close()
 
+    def lend(self) -> Loan:
+        """Returns what lends one connection for an `async with`."""
+        return Loan(self)
+
     async def take(self) -> Connection:
         """Returns a connection that was alive a moment ago. Raises Unavailable if none is free within the patience."""
         while self._idle:
@@ -104,6 +108,24 @@ class Pool:
             else:
                 self.give(connection)
                 return
+
+
+class Loan:
+    """One connection for the length of a block. A class: a generator's context manager costs several times as much."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        """Takes one, or waits for one."""
+        self._connection = await self._pool.take()
+        return self._connection
+
+    async def __aexit__(self, *_: object) -> None:
+        """Gives it back, whatever happened."""
+        self._pool.give(self._connection)
 
 
 def _give_up(waiter: asyncio.Future[Connection]) -> None:

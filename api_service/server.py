@@ -74,7 +74,8 @@ class Server:
         self._index = index
         secrets = Secrets(settings.secret_key.get_secret_value())
         self._tracer = Tracer("taskhub-api", settings.otlp_endpoint)
-        self._access_log = AccessLog(enabled=settings.log_level in ("DEBUG", "INFO"))
+        access_log = AccessLog(enabled=settings.log_level in ("DEBUG", "INFO"))
+        self._observation = Observation(self._tracer, access_log)
         self._database = Database(settings)
         self._jobs = JobNotifier(self._database)
         self._keys = KeyRing(self._database, secrets)
@@ -86,32 +87,33 @@ class Server:
         chain = Chain(
             rpcs,
             [
-                Observation(self._tracer, self._access_log),
+                self._observation,
                 Errors(),
                 Deadline(settings.default_deadline, settings.maximum_deadline),
                 Authentication(TokenVerifier(self._keys, self._revocations, settings)),
                 Validation(),
             ],
         )
-        self._grpc = grpc.aio.server(interceptors=[chain], options=_options(settings))
-        self._add_servicers(secrets)
+        self._grpc = grpc.aio.server(options=_options(settings))
+        self._add_servicers(secrets, chain)
+        self._grpc.add_generic_rpc_handlers((chain,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         if settings.reflection:
             names = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._grpc)
 
-    def _add_servicers(self, secrets: Secrets) -> None:
+    def _add_servicers(self, secrets: Secrets, chain: Chain) -> None:
         settings = self._settings
         idempotency = Idempotency(self._database, secrets, settings.lock_timeout)
         service = AuthService(settings, secrets, TokenSigner(self._keys, settings))
         auth = AuthServicer(
             service, self._database, idempotency, self._passwords, self._keys, self._revocations, self._jobs
         )
-        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, self._grpc)
-        user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(self._database), self._grpc)
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, chain)
+        user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(self._database), chain)
         tasks = TaskServicer(self._database, idempotency, secrets)
-        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._grpc)
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
 
     async def run(self, parent: int | None = None) -> None:
         """Serves until SIGTERM, SIGINT or the end of `parent`, then drains: NOT_SERVING, finish what runs, close."""
@@ -120,7 +122,7 @@ class Server:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         self._database.open()
         async with contextlib.AsyncExitStack() as stack:
-            for loop in (self._health.run, self._jobs.run, self._access_log.run):
+            for loop in (self._health.run, self._jobs.run, self._observation.run):
                 stack.push_async_callback(_cancel, asyncio.create_task(loop()))
             if parent is not None:
                 stack.push_async_callback(_cancel, asyncio.create_task(_outlive_nobody(parent, stopped)))
@@ -128,7 +130,7 @@ class Server:
                 for loop in (self._keys.run, self._revocations.run):
                     stack.push_async_callback(_cancel, asyncio.create_task(loop()))
                 await self._serve(stopped)
-        self._access_log.flush()
+        self._observation.flush()
         self._passwords.close()
         await self._database.close()
         self._tracer.close()
@@ -157,8 +159,10 @@ class Server:
             host, _, port = settings.backend_address.rpartition(":")
             self._grpc.add_insecure_port(f"{host}:{int(port) + self._index}")
         await self._grpc.start()
-        # What exists now stays until the end: no collection has to walk through it again.
+        # What exists now stays until the end: no collection has to walk through it again. And a call leaves little that
+        # only a collection could find.
         gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         log.info("serving", address=settings.grpc_address, process=self._index)
         await stopped.wait()
         log.info("draining", process=self._index)

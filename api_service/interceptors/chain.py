@@ -21,25 +21,29 @@ from api_service.methods import Method
 from shared.errors import TaskHubError
 
 
-class Chain(grpc.aio.ServerInterceptor):
-    """Applies the steps, the first outermost, to every method of the contract."""
+class Chain(grpc.GenericRpcHandler):
+    """Takes the servicers in place of grpc's server, and applies the steps, the first outermost, to each method.
+
+    It finds handlers for grpc, so that no interceptor of grpc's, a coroutine of its own, has to run in every call.
+    """
 
     def __init__(self, methods: Mapping[str, Method], steps: Sequence[Step]) -> None:
         self._methods = methods
         self._steps = steps
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
-    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Returns the wrapped handler of the method that is called."""
-        path = handler_call_details.method
-        known = self._wrapped.get(path)
-        if known is not None:
-            return known
-        handler = await continuation(handler_call_details)
-        method = self._methods.get(path)
-        if handler is None or method is None:
-            return handler
-        return self._wrapped.setdefault(path, self._wrap(method, handler))
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Returns the wrapped handler of the method that is called, if it is one of the contract."""
+        return self._handlers.get(handler_call_details.method)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Wraps the methods of a servicer; the generated `add_…_to_server` calls this."""
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            self._handlers[path] = self._wrap(self._methods[path], handler)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """Ignores what the generated code offers a second time, in another form."""
 
     def _wrap(self, method: Method, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Handler = handler.unary_unary
@@ -71,11 +75,10 @@ def _adapt(method: Method, inner: Handler) -> Callable[[bytes, Any], Awaitable[b
 
 def _metadata(context: Any) -> dict[str, Any]:
     """Returns the caller's metadata by key; a key that came twice keeps all of its values, as a tuple."""
-    found: dict[str, Any] = {}
-    for key, value in context.invocation_metadata() or ():
-        if key in found:
-            before = found[key]
-            found[key] = (*before, value) if isinstance(before, tuple) else (before, value)
-        else:
-            found[key] = value
+    pairs = context.invocation_metadata() or ()
+    found: dict[str, Any] = dict(pairs)
+    if len(found) != len(pairs):
+        for key in found:
+            values = tuple(value for name, value in pairs if name == key)
+            found[key] = values if len(values) > 1 else values[0]
     return found

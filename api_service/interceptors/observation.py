@@ -10,7 +10,7 @@ import uuid_utils
 from opentelemetry.trace import SpanKind, StatusCode
 
 from api_service.call import Call
-from api_service.interceptors.access_log import AccessLog
+from api_service.interceptors.access_log import AccessLog, Seen
 from api_service.interceptors.steps import Handler
 from api_service.methods import Method
 from api_service.metrics import CALLS, LATENCY
@@ -20,44 +20,61 @@ from shared.traces import Tracer
 REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 
+#: Seconds between two writes, and calls after which one comes sooner.
+_INTERVAL = 0.1
+_BUNCH = 500
+
 
 class Observation:
-    """Sees every call from the outside, whatever becomes of it."""
+    """Sees every call from the outside, whatever becomes of it. Metrics and lines follow within a tenth of a second.
+
+    They are done for many calls at a time: one after the other they take a fifth of what they take between queries.
+    """
 
     def __init__(self, tracer: Tracer, access_log: AccessLog) -> None:
         self._tracer = tracer
         self._log = access_log
+        self._seen: list[Seen] = []
 
     def wrap(self, method: Method, following: Handler) -> Handler:
         """Returns a handler that counts, times and logs."""
-        latency = LATENCY.labels(method.path)
-        counters = {code: CALLS.labels(method.path, code.name) for code in Code}
-        succeeded = CALLS.labels(method.path, "OK")
         run = self._traced(method, following) if self._tracer.enabled else following
+        for code in ("OK", *Code.__members__):
+            CALLS.labels(method.path, code)  # shows as zero, not as missing
 
         async def handle(request: Any, call: Call) -> Any:
             call.request_id = _request_id(call)
             began = time.perf_counter()
             code, reason = "OK", ""
             try:
-                response = await run(request, call)
-                succeeded.inc()
+                return await run(request, call)
             except TaskHubError as error:
                 code, reason = error.code.name, error.reason
-                counters[error.code].inc()
                 raise
             except asyncio.CancelledError:
                 code = "CANCELLED"
-                counters[Code.CANCELLED].inc()
                 raise
-            else:
-                return response
             finally:
-                seconds = time.perf_counter() - began
-                latency.observe(seconds)
-                self._log.write(call, code, reason, seconds)
+                self._seen.append(Seen(call, code, reason, time.perf_counter() - began, time.time()))
+                if len(self._seen) >= _BUNCH:
+                    self.flush()
 
         return handle
+
+    def flush(self) -> None:
+        """Counts and logs what was seen."""
+        seen, self._seen = self._seen, []
+        for call, code, _, seconds, _ in seen:
+            CALLS.labels(call.method.path, code).inc()
+            LATENCY.labels(call.method.path).observe(seconds)
+        if seen:
+            self._log.write(seen)
+
+    async def run(self) -> None:
+        """Flushes until it is cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            self.flush()
 
     def _traced(self, method: Method, following: Handler) -> Handler:
         async def handle(request: Any, call: Call) -> Any:

@@ -60,7 +60,7 @@ async def insert_once(connection: Connection, task: Task, event: dict[str, Any],
 
 async def get(connection: Connection, id_: uuid.UUID, *, reader: uuid.UUID, reads_all: bool) -> Task | None:
     """Returns a task that the reader may see, deleted ones included, or None."""
-    cursor = await connection.execute(_SELECT, (id_, reader, reads_all))
+    cursor = await connection.execute(_SELECT, (id_, reader, reads_all), binary=True)
     row = await cursor.fetchone()
     return Task._make(row) if row else None
 

@@ -27,7 +27,7 @@ class Planner:
         self.plans: list[str] = []
         self.rowcount = 1
 
-    async def execute(self, statement: str, parameters: Any = ()) -> Planner:
+    async def execute(self, statement: str, parameters: Any = (), **_: Any) -> Planner:
         """Plans it."""
         rows = self._connection.execute("EXPLAIN (COSTS OFF) " + statement, parameters).fetchall()
         self.plans.append("\n".join(row[0] for row in rows))
