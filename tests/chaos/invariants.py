@@ -266,4 +266,9 @@ def the_killer_fails_alone(evidence: Evidence) -> Finding:
         elif row["state"] != "SUCCEEDED" or row["attempt"] != 1:
             charged += 1
             wrong.append(f"good job {job} is {row['state']} and was charged {row['attempt']} attempts")
-    return Finding({"charged": charged}, wrong)
+    lost = sum(
+        any(attempt["state"] == "LOST" for attempt in evidence.attempts.get(job, ()))
+        for job, row in evidence.jobs.items()
+        if row["kind"] != "probe.crash"
+    )
+    return Finding({"charged": charged, "neighbours lost": lost}, wrong)

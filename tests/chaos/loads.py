@@ -128,14 +128,22 @@ async def enqueue_jobs(caller: Caller, count: int, seconds: float, stepped: int 
 
 
 async def enqueue_with_a_killer(caller: Caller, good: int, seconds: float) -> None:
-    """Enqueues good jobs, and somewhere among them one that kills its worker every time."""
-    enqueuer = Enqueuer(caller)
-    before = caller.rng.randrange(good)
-    for index in range(good):
-        if index == before:
-            await enqueuer.enqueue(probes.CRASH.kind, {}, effects=0)
-        await enqueuer.enqueue(kinds.ROW.kind, {"seconds": seconds})
-    await enqueuer.close()
+    """Enqueues good jobs, and somewhere among them one that kills its worker every time.
+
+    All in one transaction: they are due at the same instant, so that the killer is claimed with neighbours.
+    """
+    work: list[tuple[JobKind, dict[str, Any], int]] = [(kinds.ROW.kind, {"seconds": seconds}, 1)] * good
+    work.insert(caller.rng.randrange(good // 2, good), (probes.CRASH.kind, {}, 0))
+    jobs = [(new_job(kind, args), effects) for kind, args, effects in work]
+    for job, effects in jobs:
+        caller.ledger.note("sent", job=str(job["job_id"]), kind=job["job_kind"], effects=effects)
+    async with await AsyncConnection.connect(caller.target.database, autocommit=True) as connection:
+        async with connection.transaction():
+            for job, _ in jobs:
+                await connection.execute(INSERT_JOB, job)
+        for job, _ in jobs:
+            caller.ledger.note("ok", job=str(job["job_id"]), kind=job["job_kind"])
+        await connection.execute(f"NOTIFY {CHANNEL}")
 
 
 async def trickle_jobs(caller: Caller, rate: float, seconds: float) -> None:
