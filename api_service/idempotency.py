@@ -94,9 +94,13 @@ class Idempotency:
 
     @asynccontextmanager
     async def claiming(self, call: Call) -> AsyncIterator[None]:
-        """Bounds how long a claim may wait for the call that holds the key, here or in another process."""
+        """Bounds how long a claim may wait in PostgreSQL for the call that holds the key in another process.
+
+        PostgreSQL itself keeps the lock timeout; only a caller who hangs up sooner needs a timer of ours.
+        """
+        patience = self._patience(call)
         try:
-            async with asyncio.timeout(self._patience(call)):
+            async with asyncio.timeout(patience if patience < self._lock_timeout else None):
                 yield
         except (psycopg.errors.LockNotAvailable, TimeoutError):
             raise IdempotencyKeyInUse from None
@@ -125,11 +129,12 @@ class Idempotency:
         turn = self._turns.setdefault(name, _Turn())
         turn.waiting += 1
         try:
-            if turn.lock.locked():
-                async with self.claiming(call):
+            try:
+                # No timer for the only one who wants the key, as is usual.
+                async with asyncio.timeout(self._patience(call) if turn.waiting > 1 else None):
                     await turn.lock.acquire()
-            else:
-                await turn.lock.acquire()
+            except TimeoutError:
+                raise IdempotencyKeyInUse from None
             try:
                 yield
             finally:
