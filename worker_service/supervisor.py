@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 #: Set in the environment of the processes, which then do not outlive the supervisor, whatever happens to it.
 SUPERVISED = "TASKHUB_WORKER_SUPERVISED"
 
-#: Seconds before a dead process is started again.
+#: Seconds from one start of a process to the next, at the least: one that dies at once does not spin, and one that had
+#: lived is back without a pause.
 RESTART = 1.0
 
 #: Seconds that a process which was started again has to live before it counts as up: one that dies over and over never
@@ -75,7 +76,7 @@ class Supervisor:
         for name in self._commands:
             self._start(name)
             self._up.labels(name).set(1)
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(0.1):
             for name, process in self._processes.items():
                 self._watch(name, process)
         self._shut_down()
@@ -97,7 +98,8 @@ class Supervisor:
         self._up.labels(name).set(0)
         mark_process_dead(process.pid, self._directory)
         log.error("process_died", process=name, pid=process.pid, status=status)
-        if not self._stop.wait(RESTART):
+        lived = time.monotonic() - self._started[name]
+        if not self._stop.wait(max(0.0, RESTART - lived)):
             self._start(name)
 
     def _shut_down(self) -> None:
