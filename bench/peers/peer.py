@@ -29,7 +29,8 @@ class Peer:
             raise RuntimeError(f"{PYTHON} is missing: run `make bench`, which installs it")
         broker = bench.environment["TASKHUB_BROKER_URL"].removesuffix("/0") + DATABASE
         kept = {name: bench.environment[name] for name in ("PATH", "TASKHUB_DATABASE_URL")}
-        self._environment = {**kept, "PEER_BROKER_URL": broker, "PYTHONPATH": str(FOLDER)}
+        quiet = {"PYTHONWARNINGS": "ignore"}  # of running as root, which containers do
+        self._environment = {**kept, **quiet, "PEER_BROKER_URL": broker, "PYTHONPATH": str(FOLDER)}
         self._redis = redis.Redis.from_url(broker)
         self._concurrency = bench.environment.get("TASKHUB_WORKER_CONCURRENCY", "2")
 
