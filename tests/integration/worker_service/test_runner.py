@@ -272,7 +272,8 @@ def test_many_claimers_never_share_a_job(jobs: Jobs, run: Run) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    run(lambda context: ran.append(context.job.id))
+    for _ in range(20):  # a slice each, however slow the machine; one that finds nothing is over at once
+        run(lambda context: ran.append(context.job.id))
     assert sorted(map(str, ran)) == sorted(map(str, ids))
 
 
