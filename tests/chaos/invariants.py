@@ -18,6 +18,8 @@ OK_AGAIN, DONE_AGAIN = 5.0, 10.0
 #: Seconds in which a refusal must have come, in which a process that was asked to stop must be gone, and in which a job
 #: that was handed back must be running again.
 AT_ONCE, GONE, RESUMED = 1.0, 10.0, 3.0
+#: Seconds by which a call may be slower than twice its normal time while Redis is away.
+SLOWER = 0.010
 #: What the watchdog logs when it ends a worker.
 DEAF = '"worker_stopped_consuming"'
 
@@ -127,7 +129,7 @@ def no_try_fails(evidence: Evidence) -> Finding:
 def latency_stays(evidence: Evidence) -> Finding:
     """CreateTask is at most twice as slow and 10 ms while Redis is away: medians of the p99 of three windows."""
     normal = _latency(evidence, "normal")
-    limit = 2 * normal + 0.010
+    limit = 2 * normal + SLOWER
     figures = {"normal p99 ms": normal * 1000}
     slow = []
     for name in ("absent", "frozen"):
