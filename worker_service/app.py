@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from celery import signals
-from celery.platforms import set_pdeathsig
 
 from shared.crypto import Secrets
 from shared.logs import configure
@@ -23,7 +22,7 @@ from worker_service.registry import installed
 from worker_service.runner import Runner
 from worker_service.settings import WorkerSettings
 from worker_service.slots import Slots
-from worker_service.supervisor import SUPERVISED
+from worker_service.supervisor import die_with_supervisor
 from worker_service.transport import RUN, make_app
 from worker_service.watchdog import Guard
 
@@ -66,8 +65,7 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator] # celery has no types
 def _die_with_supervisor(**_: Any) -> None:
-    if os.environ.get(SUPERVISED):
-        set_pdeathsig("SIGKILL")
+    die_with_supervisor()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator] # celery has no types

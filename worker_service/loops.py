@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from contextvars import copy_context
 
 import structlog
-from celery.platforms import set_pdeathsig
 
 from shared.logs import configure
 from shared.settings import load
@@ -20,7 +18,7 @@ from worker_service.reaper import Reaper
 from worker_service.registry import installed
 from worker_service.sequencer import Sequencer
 from worker_service.settings import WorkerSettings
-from worker_service.supervisor import SUPERVISED
+from worker_service.supervisor import die_with_supervisor
 from worker_service.transport import make_app
 
 log = structlog.get_logger(__name__)
@@ -30,8 +28,7 @@ def main() -> None:
     """Turns the loops until SIGTERM or SIGINT."""
     settings = load(WorkerSettings)
     configure("worker-loops", settings.log_level)
-    if os.environ.get(SUPERVISED):
-        set_pdeathsig("SIGKILL")
+    die_with_supervisor()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -11,6 +11,7 @@ import threading
 import time
 
 import structlog
+from celery.platforms import set_pdeathsig
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -20,7 +21,7 @@ from worker_service.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-#: Set in the environment of the processes, which then do not outlive the supervisor, whatever happens to it.
+#: The supervisor's pid in the environment of its processes, which do not outlive it, whatever happens to it.
 SUPERVISED = "TASKHUB_WORKER_SUPERVISED"
 
 #: Seconds from one start of a process to the next, at the least: one that dies at once does not spin, and one that had
@@ -41,6 +42,15 @@ def main() -> None:
     configure("worker-supervisor", settings.log_level)
     with tempfile.TemporaryDirectory(prefix="taskhub-worker-") as directory:
         Supervisor(settings, directory).run()
+
+
+def die_with_supervisor() -> None:
+    """Ties this process to the supervisor that started it, if one did; ends it if that one is gone already."""
+    supervisor = os.environ.get(SUPERVISED)
+    if supervisor is not None:
+        set_pdeathsig("SIGKILL")
+        if os.getppid() != int(supervisor):
+            os._exit(1)
 
 
 def commands(settings: WorkerSettings) -> dict[str, list[str]]:
@@ -82,7 +92,7 @@ class Supervisor:
         self._shut_down()
 
     def _start(self, name: str) -> None:
-        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._directory, SUPERVISED: "1"}
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._directory, SUPERVISED: str(os.getpid())}
         # In a session of its own: Ctrl-C reaches the supervisor alone, which tells the others.
         process = subprocess.Popen(self._commands[name], env=environment, start_new_session=True)  # noqa: S603
         self._processes[name] = process
