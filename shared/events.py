@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 #: Where the sequencer says, once a batch, up to which position events can be read.
@@ -11,19 +12,42 @@ CHANNEL = "taskhub_events"
 
 #: Takes the parameters of `new_event`. Written after the subject's row is locked, in the transaction of the change.
 INSERT_EVENT = """
-INSERT INTO events (kind, resource, actor, owner_id, changes)
-VALUES (%(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s, %(event_changes)s::jsonb)
+INSERT INTO events (kind, resource, actor, owner_id, changes, context)
+VALUES (%(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s, %(event_changes)s::jsonb,
+        %(event_context)s::jsonb)
 """
+
+#: Who did what to an account: the audit. Its events carry a context.
+USER_CREATED = "user.created"
+USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105  a name
+USER_EMAIL_CHANGED = "user.email_changed"
+SESSION_CREATED = "session.created"
+SESSION_REFUSED = "session.refused"
+SESSION_REVOKED = "session.revoked"
+
+#: The actor of what nobody had signed in for, such as a failed sign-in.
+ANYBODY = "anonymous"
 
 
 def new_event(
-    kind: str, resource: str, actor: str, *, owner_id: uuid.UUID | None, changes: dict[str, Any]
+    kind: str,
+    resource: str,
+    actor: str,
+    *,
+    owner_id: uuid.UUID | None,
+    changes: dict[str, Any],
+    context: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the parameters of `INSERT_EVENT`. `changes` maps a field to its old and new value; never a secret."""
+    """Returns the parameters of `INSERT_EVENT`.
+
+    `changes` maps a field to its old and new value; never a secret. `context` says where the call came from, for the
+    audit of accounts: `{"address": …, "user_agent": …}`.
+    """
     return {
         "event_kind": kind,
         "event_resource": resource,
         "event_actor": actor,
         "event_owner_id": owner_id,
         "event_changes": json.dumps(changes),
+        "event_context": json.dumps(context) if context is not None else None,
     }

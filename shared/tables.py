@@ -179,9 +179,12 @@ events = Table(
     Column("owner_id", Uuid, nullable=True),
     Column("changes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     _now("create_time"),
+    # The caller's address and user agent, where the event belongs to the audit of an account.
+    Column("context", JSONB, nullable=True),
     UniqueConstraint("position"),
     CheckConstraint("kind ~ '^[a-z]+[.][a-z_]+$'", name="kind"),
     CheckConstraint("position > 0", name="position"),
+    CheckConstraint("jsonb_typeof(context) = 'object'", name="context"),
     Index("events_resource_idx", "resource", "id"),  # history of one resource
     Index("events_unsequenced_idx", "id", postgresql_where=text("position IS NULL")),  # the sequencer
 )

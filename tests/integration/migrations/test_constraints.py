@@ -55,6 +55,7 @@ BROKEN: dict[str, str] = {
     "tasks_complete_time_check": "UPDATE tasks SET complete_time = now()",
     "tasks_purge_time_check": "UPDATE tasks SET delete_time = now()",
     "events_kind_check": "UPDATE events SET kind = 'Task Created'",
+    "events_context_check": "UPDATE events SET context = '[]'",
     "events_position_check": "UPDATE events SET position = 0",
     "events_position_key": "INSERT INTO events (kind, resource, actor, position) VALUES ('a.b', 'x', 'y', 7)",
     "event_counter_only_row_check": "INSERT INTO event_counter (only_row, position) VALUES (false, 1)",
