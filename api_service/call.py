@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api_service import origin
 from api_service.methods import Method
+from api_service.origin import Proxies
 from api_service.principal import Principal
 from shared.errors import IdempotencyKeyInvalid, Unauthenticated
 
@@ -24,6 +26,9 @@ class Call:
     metadata: Mapping[str, Any]
     #: When the caller hangs up, by the monotonic clock; never for a caller without a deadline.
     deadline: float = math.inf
+    #: Returns grpc's name of who has connected, and whose word on where the call comes from counts.
+    peer: Callable[[], str] = lambda: origin.LOCAL
+    proxies: Proxies = field(default_factory=Proxies)
     request_id: str = ""
     principal_or_none: Principal | None = None
     #: Goes out before the answer. Costs a write of its own: for what REST must see and does not know.
@@ -35,6 +40,16 @@ class Call:
         if self.principal_or_none is None:
             raise Unauthenticated
         return self.principal_or_none
+
+    @property
+    def address(self) -> str:
+        """The caller's IP address; looked up when asked for, since most calls never are."""
+        return self.proxies.address(self.peer(), self.metadata.get("x-forwarded-for"))
+
+    @property
+    def user_agent(self) -> str:
+        """What the client says it is: at most 256 printable characters, empty if it says nothing."""
+        return origin.user_agent(self.metadata.get("user-agent"))
 
     def time_left(self) -> float:
         """Returns the seconds until the caller hangs up."""

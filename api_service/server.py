@@ -34,6 +34,7 @@ from api_service.interceptors.observation import Observation
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.methods import methods
+from api_service.origin import Proxies
 from api_service.settings import ApiSettings
 from api_service.tasks.servicer import TaskServicer
 from api_service.users.servicer import UserServicer
@@ -82,8 +83,8 @@ class Server:
         self._revocations = Revocations(self._database, settings.access_token_seconds)
         self._passwords = Passwords(settings)
         rpcs = {method.path: method for method in methods()}
-        services = sorted({method.service for method in rpcs.values()})
-        self._health = Health(self._database, services)
+        self._services = sorted({method.service for method in rpcs.values()})
+        self._health = Health(self._database, self._services)
         chain = Chain(
             rpcs,
             [
@@ -94,13 +95,18 @@ class Server:
                 Validation(),
             ],
         )
-        self._grpc = grpc.aio.server(options=_options(settings))
         self._add_servicers(secrets, chain)
-        self._grpc.add_generic_rpc_handlers((chain,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
-        if settings.reflection:
-            names = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self._grpc)
+        proxies = Proxies(settings.trusted_proxies)
+        if settings.backend_address is None:
+            self._ports = {settings.grpc_address: self._port(chain, proxies)}
+        else:
+            # Whoever does not come by the gateway's port comes for himself, on the same network as the gateway or not.
+            host, _, port = settings.backend_address.rpartition(":")
+            backend_address = f"{host}:{int(port) + index}"
+            self._ports = {
+                settings.grpc_address: self._port(chain, Proxies()),
+                backend_address: self._port(chain, proxies),
+            }
 
     def _add_servicers(self, secrets: Secrets, chain: Chain) -> None:
         settings = self._settings
@@ -114,6 +120,15 @@ class Server:
         tasks = TaskServicer(self._database, idempotency, secrets)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
+
+    def _port(self, chain: Chain, proxies: Proxies) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_options(self._settings))
+        server.add_generic_rpc_handlers((chain.port(proxies),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        if self._settings.reflection:
+            names = [*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server)
+        return server
 
     async def run(self, parent: int | None = None) -> None:
         """Serves until SIGTERM, SIGINT or the end of `parent`, then drains: NOT_SERVING, finish what runs, close."""
@@ -154,11 +169,9 @@ class Server:
 
     async def _serve(self, stopped: asyncio.Event) -> None:
         settings = self._settings
-        self._grpc.add_insecure_port(settings.grpc_address)
-        if settings.backend_address is not None:
-            host, _, port = settings.backend_address.rpartition(":")
-            self._grpc.add_insecure_port(f"{host}:{int(port) + self._index}")
-        await self._grpc.start()
+        for address, server in self._ports.items():
+            server.add_insecure_port(address)
+            await server.start()
         # What exists now stays until the end: no collection has to walk through it again. And a call leaves little that
         # only a collection could find.
         gc.freeze()
@@ -169,7 +182,7 @@ class Server:
         await self._health.drain()
         # stop() cancels calls that arrived and were not yet taken up; first let gateways and clients turn away.
         await asyncio.sleep(settings.drain_delay_seconds)
-        await self._grpc.stop(settings.drain_seconds)
+        await asyncio.gather(*(server.stop(settings.drain_seconds) for server in self._ports.values()))
 
 
 def _options(settings: ApiSettings) -> list[tuple[str, Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_settings import NoDecode
 
+from api_service.origin import Network
 from shared.settings import Settings
 
 _LAST_PORT = 65535
@@ -27,6 +29,11 @@ class ApiSettings(Settings):
     backend_address: Address | None = Field(
         default=None,
         description="Where the first process listens for the gateway; the next ones take the ports that follow.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks, separated by commas, whose x-forwarded-for says where a call comes from: on the "
+        "gateway's port alone, if it has one.",
     )
     metrics_address: Address = "127.0.0.1:9464"
     api_processes: int = Field(default=2, ge=1, le=64)
@@ -58,3 +65,8 @@ class ApiSettings(Settings):
     argon2_memory_kib: int = Field(default=19456, ge=8192)
     argon2_parallelism: int = Field(default=1, ge=1)
     password_threads: int = Field(default=1, ge=1, le=64, description="How many passwords are hashed at once.")
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 #: The stack has its own of these; one from the environment would point the services somewhere else.
 OURS = frozenset(
-    {"TASKHUB_DATABASE_URL", "TASKHUB_DATABASE_DIRECT_URL", "TASKHUB_BROKER_URL", "TASKHUB_BACKEND_ADDRESS"}
+    {
+        "TASKHUB_DATABASE_URL",
+        "TASKHUB_DATABASE_DIRECT_URL",
+        "TASKHUB_BROKER_URL",
+        "TASKHUB_BACKEND_ADDRESS",
+        "TASKHUB_TRUSTED_PROXIES",
+    }
 )
 
 
@@ -93,6 +99,7 @@ class Stack:
             "TASKHUB_METRICS_ADDRESS": str(at.metrics),
             "TASKHUB_WORKER_METRICS_ADDRESS": str(at.worker_metrics),
             "TASKHUB_BACKEND_ADDRESS": str(at.backend),
+            "TASKHUB_TRUSTED_PROXIES": at.backend.host,
             "TASKHUB_API_PROCESSES": str(self._processes),
             "PYTHONUNBUFFERED": "1",
         }

@@ -18,23 +18,41 @@ from api_service.interceptors.errors import details, status_code
 from api_service.interceptors.observation import REQUEST_ID
 from api_service.interceptors.steps import Handler, Step
 from api_service.methods import Method
+from api_service.origin import Proxies
 from shared.errors import TaskHubError
 
 
-class Chain(grpc.GenericRpcHandler):
-    """Takes the servicers in place of grpc's server, and applies the steps, the first outermost, to each method.
+class Port(grpc.GenericRpcHandler):
+    """What one port serves. It finds handlers for grpc, so that no interceptor of grpc's has to run in every call."""
 
-    It finds handlers for grpc, so that no interceptor of grpc's, a coroutine of its own, has to run in every call.
-    """
-
-    def __init__(self, methods: Mapping[str, Method], steps: Sequence[Step]) -> None:
-        self._methods = methods
-        self._steps = steps
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = handlers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Returns the wrapped handler of the method that is called, if it is one of the contract."""
         return self._handlers.get(handler_call_details.method)
+
+
+class Chain:
+    """Takes the servicers in place of grpc's server, and applies the steps, the first outermost, to each method."""
+
+    def __init__(self, methods: Mapping[str, Method], steps: Sequence[Step]) -> None:
+        self._methods = methods
+        self._steps = steps
+        self._handlers: dict[str, Handler] = {}
+
+    def port(self, proxies: Proxies) -> Port:
+        """Returns what a port serves, once all servicers are there. `proxies` are believed about the caller's address.
+
+        Without a deserializer the bytes reach us as they came: what does not parse is the caller's fault, where the
+        library would answer INTERNAL.
+        """
+        return Port(
+            {
+                path: grpc.unary_unary_rpc_method_handler(_adapt(self._methods[path], inner, proxies))
+                for path, inner in self._handlers.items()
+            }
+        )
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Wraps the methods of a servicer; the generated `add_…_to_server` calls this."""
@@ -45,20 +63,18 @@ class Chain(grpc.GenericRpcHandler):
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Ignores what the generated code offers a second time, in another form."""
 
-    def _wrap(self, method: Method, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, method: Method, handler: Any) -> Handler:
         inner: Handler = handler.unary_unary
         for step in reversed(self._steps):
             inner = step.wrap(method, inner)
-        # Without a deserializer the bytes reach us as they came: what does not parse is the caller's fault, where the
-        # library would answer INTERNAL.
-        return grpc.unary_unary_rpc_method_handler(_adapt(method, inner))
+        return inner
 
 
-def _adapt(method: Method, inner: Handler) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def _adapt(method: Method, inner: Handler, proxies: Proxies) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def handle(request: bytes, context: Any) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else time.monotonic() + remaining
-        call = Call(method, _metadata(context), deadline)
+        call = Call(method, _metadata(context), deadline, context.peer, proxies)
         try:
             response = await inner(request, call)
         except TaskHubError as error:
