@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shared.ids import resource_name
-from shared.states import Role
+from shared.states import PrincipalKind, Role
 
 #: What every account may do with what it owns.
 MEMBER_SCOPES = frozenset({"tasks.read", "tasks.write", "jobs.read"})
@@ -23,16 +23,20 @@ def scopes_of(role: Role) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Principal:
-    """An authenticated account, as its access token describes it."""
+    """An authenticated account, as its access token describes it.
 
-    user_id: uuid.UUID
+    `session_id` is what ends its tokens when it is revoked: the session of a user, the key of a service account.
+    """
+
+    id: uuid.UUID
+    kind: PrincipalKind
     session_id: uuid.UUID
     scopes: frozenset[str]
 
     @cached_property
     def name(self) -> str:
         """Resource name of the account."""
-        return resource_name("users", self.user_id)
+        return resource_name(self.kind, self.id)
 
     def holds(self, scope: str) -> bool:
         """Whether the token carries this scope."""

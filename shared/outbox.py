@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.ids import new_id
 from shared.kinds import JobKind
+from shared.states import PrincipalKind
 
 #: Where one coalesced NOTIFY goes after a commit that enqueued. A hint: losing it costs a delay, never a job.
 CHANNEL = "taskhub_jobs"
@@ -20,9 +21,9 @@ RANK_SLACK = f"100 * {PRIORITY_BONUS}"
 
 #: Takes the parameters of `new_job`. Can stand alone or as a CTE of a larger statement.
 INSERT_JOB = """
-INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, task_id, traceparent)
+INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, owner_kind, task_id, traceparent)
 VALUES (%(job_id)s, %(job_kind)s, %(job_args)s::jsonb, %(job_queue)s, %(job_max_attempts)s,
-        %(job_owner_id)s, %(job_task_id)s, %(job_traceparent)s)
+        %(job_owner_id)s, %(job_owner_kind)s, %(job_task_id)s, %(job_traceparent)s)
 """
 
 
@@ -31,6 +32,7 @@ def new_job(
     args: dict[str, Any],
     *,
     owner_id: uuid.UUID | None = None,
+    owner_kind: str = PrincipalKind.USER,
     task_id: uuid.UUID | None = None,
     traceparent: str | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def new_job(
         "job_queue": kind.queue,
         "job_max_attempts": kind.max_attempts,
         "job_owner_id": owner_id,
+        "job_owner_kind": owner_kind,
         "job_task_id": task_id,
         "job_traceparent": traceparent,
     }

@@ -59,6 +59,13 @@ class AttemptState(StrEnum):
     RELEASED = "RELEASED"
 
 
+class PrincipalKind(StrEnum):
+    """Who can call, own and be assigned things: the collection that begins the name of a principal."""
+
+    USER = "users"
+    SERVICE_ACCOUNT = "serviceAccounts"
+
+
 class Role(StrEnum):
     """What an account may do beyond what it owns."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
     naming_convention={
@@ -46,10 +48,37 @@ def _now(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
 
 
+def _owner(*, nullable: bool = False) -> tuple[SchemaItem, ...]:
+    """Whose it is, with what its name needs, so that nobody has to join for that."""
+    return (
+        Column("owner_id", Uuid, nullable=nullable),
+        Column("owner_kind", Text, nullable=False, server_default="users"),
+        ForeignKeyConstraint(["owner_id", "owner_kind"], ["principals.id", "principals.kind"], ondelete="CASCADE"),
+    )
+
+
+# Everybody who can call, own and be assigned things, whatever kind of account it is. A trigger of each kind's table
+# writes the row, so that nobody can forget it; deleting it takes everything along that the account owned.
+principals = Table(
+    "principals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    UniqueConstraint("id", "kind"),  # what owns and is assigned is referred to together with its kind
+    CheckConstraint("kind IN ('users', 'serviceAccounts')", name="kind"),
+)
+
+
+def _principal_id() -> Column[object]:
+    # Deferred: the trigger that writes the principal fires after this reference would be looked at.
+    reference = ForeignKey("principals.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+    return Column("id", Uuid, reference, primary_key=True)
+
+
 users = Table(
     "users",
     metadata,
-    Column("id", Uuid, primary_key=True),
+    _principal_id(),
     Column("email", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("display_name", Text, nullable=False, server_default=""),
@@ -138,7 +167,7 @@ tasks = Table(
     "tasks",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("owner_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    *_owner(),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("state", Text, nullable=False, server_default="TODO"),
@@ -161,7 +190,7 @@ tasks = Table(
     CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
     # ListTasks of one owner
     Index("tasks_owner_id_live_idx", "owner_id", "id", postgresql_where=text("delete_time IS NULL")),
-    # ListTasks with show_deleted; deleting a user
+    # ListTasks with show_deleted; deleting a principal
     Index("tasks_owner_id_idx", "owner_id", "id"),
     # ListTasks of an administrator
     Index("tasks_live_idx", "id", postgresql_where=text("delete_time IS NULL")),
@@ -228,7 +257,7 @@ jobs = Table(
     Column("result", JSONB, nullable=True),
     # google.rpc.Status of the last failure: {"code": 14, "message": "…", "reason": "…"}
     Column("error", JSONB, nullable=True),
-    Column("owner_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+    *_owner(nullable=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="SET NULL"), nullable=True),
     # W3C trace context of the call that caused it
     Column("traceparent", Text, nullable=True),
@@ -250,7 +279,7 @@ jobs = Table(
     Index("jobs_waiting_idx", "queue", "rank", "schedule_time", "id", postgresql_where=text("state = 'WAITING'")),
     # reaper: leases that ended
     Index("jobs_lease_idx", "lease_expire_time", postgresql_where=text("state = 'RUNNING'")),
-    Index("jobs_owner_id_idx", "owner_id", "id"),  # ListJobs of one owner
+    Index("jobs_owner_id_idx", "owner_id", "id"),  # ListJobs of one owner; deleting a principal
     Index("jobs_kind_idx", "kind", "id"),  # ListJobs by kind
     # ListJobs by the state FAILED
     Index("jobs_failed_idx", "id", postgresql_where=text("state = 'FAILED'")),

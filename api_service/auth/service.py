@@ -20,7 +20,7 @@ from shared.events import new_event
 from shared.ids import new_id, resource_name
 from shared.kinds import EMAIL
 from shared.outbox import new_job
-from shared.states import Role
+from shared.states import PrincipalKind, Role
 from shared.traces import traceparent
 
 #: What a verification link is for; part of what its signature covers.
@@ -93,7 +93,7 @@ class AuthService:
 
     async def open_session(self, connection: Connection, user: queries.CredentialsRow) -> Tokens:
         """Opens a session for somebody whose password was right."""
-        principal = Principal(user.id, new_id(), scopes_of(Role(user.role)))
+        principal = Principal(user.id, PrincipalKind.USER, new_id(), scopes_of(Role(user.role)))
         refresh_token = random.token_urlsafe(32)
         expire = await queries.insert_session(
             connection,
@@ -122,7 +122,7 @@ class AuthService:
         expire = await queries.rotate_refresh_token(
             connection, row.session_id, old, hash_token(successor), self._settings.refresh_token_seconds
         )
-        principal = Principal(row.user_id, row.session_id, scopes_of(Role(row.role)))
+        principal = Principal(row.user_id, PrincipalKind.USER, row.session_id, scopes_of(Role(row.role)))
         return self._pair(principal, successor, expire)
 
     def _pair(self, principal: Principal, refresh_token: str, refresh_expire_time: datetime) -> Tokens:

@@ -14,6 +14,7 @@ from api_service.principal import Principal
 from api_service.settings import ApiSettings
 from shared.errors import TokenInvalid
 from shared.ids import new_id
+from shared.states import PrincipalKind
 
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
@@ -92,8 +93,10 @@ class TokenVerifier:
                 leeway=CLOCK_SKEW_SECONDS,
                 options={"require": ["iss", "aud", "sub", "sid", "jti", "scope", "iat", "nbf", "exp"]},
             )
+            kind, _, id_ = claims["sub"].partition("/")
             principal = Principal(
-                user_id=uuid.UUID(claims["sub"].removeprefix("users/")),
+                id=uuid.UUID(id_),
+                kind=PrincipalKind(kind),
                 session_id=uuid.UUID(claims["sid"]),
                 scopes=frozenset(claims["scope"].split()),
             )

@@ -26,6 +26,7 @@ class JobRow(NamedTuple):
     error: dict[str, Any] | None
     task_id: uuid.UUID | None
     owner_id: uuid.UUID | None
+    owner_kind: str
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None

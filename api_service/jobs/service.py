@@ -14,7 +14,7 @@ READ_ALL = "jobs.read_all"
 
 async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> queries.JobRow:
     """Returns a job. Raises NotFound, also for one that runs on somebody else's behalf."""
-    job = await queries.get(connection, id_, reader=principal.user_id, reads_all=principal.holds(READ_ALL))
+    job = await queries.get(connection, id_, reader=principal.id, reads_all=principal.holds(READ_ALL))
     if job is None:
         raise NotFound
     return job
@@ -30,7 +30,7 @@ async def page(
     limit: int,
 ) -> list[queries.JobRow]:
     """Returns the jobs that the caller may see, newest first."""
-    owner = None if principal.holds(READ_ALL) else principal.user_id
+    owner = None if principal.holds(READ_ALL) else principal.id
     return await queries.page(connection, owner=owner, kind=kind, state=state, before=before, limit=limit)
 
 

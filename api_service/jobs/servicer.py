@@ -78,7 +78,7 @@ def to_message(row: queries.JobRow) -> job_pb2.Job:
         attempt=row.attempt,
         max_attempts=row.max_attempts,
         task=resource_name("tasks", row.task_id) if row.task_id else "",
-        owner=resource_name("users", row.owner_id) if row.owner_id else "",
+        owner=resource_name(row.owner_kind, row.owner_id) if row.owner_id else "",
         error=to_status(row.error),
     )
     message.args.update(row.args)

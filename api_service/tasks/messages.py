@@ -12,7 +12,6 @@ from taskhub.v1 import task_pb2, task_service_pb2
 from api_service.tasks.task import NORMAL, Task
 from api_service.wire import get_time, set_time
 from shared.errors import InvalidArgument
-from shared.ids import resource_name
 
 #: Names by the numbers that the column holds.
 PRIORITIES: dict[int, str] = {number: name for name, number in task_pb2.Task.Priority.items()}
@@ -26,7 +25,7 @@ def to_message(task: Task) -> task_pb2.Task:
         state=task.state,
         priority=PRIORITIES[task.priority],
         labels=task.labels,
-        owner=resource_name("users", task.owner_id),
+        owner=task.owner,
         etag=task.etag,
     )
     if task.description:

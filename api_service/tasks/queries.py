@@ -30,10 +30,10 @@ event AS (
 ),
 task AS (
     INSERT INTO tasks ({COLUMNS})
-    SELECT %(id)s::uuid, %(owner_id)s::uuid, %(title)s, %(description)s, %(state)s, %(priority)s::smallint,
-           %(labels)s::jsonb, %(due_time)s::timestamptz, %(version)s::integer, %(create_time)s::timestamptz,
-           %(update_time)s::timestamptz, %(complete_time)s::timestamptz, %(delete_time)s::timestamptz,
-           %(purge_time)s::timestamptz
+    SELECT %(id)s::uuid, %(owner_id)s::uuid, %(owner_kind)s, %(title)s, %(description)s, %(state)s,
+           %(priority)s::smallint, %(labels)s::jsonb, %(due_time)s::timestamptz, %(version)s::integer,
+           %(create_time)s::timestamptz, %(update_time)s::timestamptz, %(complete_time)s::timestamptz,
+           %(delete_time)s::timestamptz, %(purge_time)s::timestamptz
     FROM claim
 )
 SELECT 1 FROM claim

@@ -19,7 +19,9 @@ from shared.states import TASK_TRANSITIONS, TaskAction, TaskState
 def new_task(principal: Principal, fields: dict[str, Any]) -> Task:
     """Returns a task of the caller's, as it will be written."""
     now = datetime.now(UTC)
-    return Task(id=new_id(), owner_id=principal.user_id, create_time=now, update_time=now, **fields)
+    return Task(
+        id=new_id(), owner_id=principal.id, owner_kind=principal.kind, create_time=now, update_time=now, **fields
+    )
 
 
 def created(principal: Principal, task: Task) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def created(principal: Principal, task: Task) -> dict[str, Any]:
 
 async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> Task:
     """Returns a task, deleted or not. Raises NotFound, also for a stranger's."""
-    task = await queries.get(connection, id_, reader=principal.user_id, reads_all=principal.holds("tasks.read_all"))
+    task = await queries.get(connection, id_, reader=principal.id, reads_all=principal.holds("tasks.read_all"))
     if task is None:
         raise NotFound
     return task
@@ -40,7 +42,7 @@ async def page(
     connection: Connection, principal: Principal, *, show_deleted: bool, before: uuid.UUID | None, limit: int
 ) -> list[Task]:
     """Returns the tasks that the caller may see, newest first."""
-    owner = None if principal.holds("tasks.read_all") else principal.user_id
+    owner = None if principal.holds("tasks.read_all") else principal.id
     return await queries.page(connection, owner=owner, show_deleted=show_deleted, before=before, limit=limit)
 
 
@@ -95,7 +97,7 @@ EVENTS: dict[TaskAction, str] = {
 async def _lock(
     connection: Connection, principal: Principal, id_: uuid.UUID, etag: str, *, deleted: bool = False
 ) -> Task:
-    task = await queries.lock(connection, id_, writer=principal.user_id, writes_all=principal.holds("tasks.write_all"))
+    task = await queries.lock(connection, id_, writer=principal.id, writes_all=principal.holds("tasks.write_all"))
     if task is None or (task.delete_time is not None and not deleted):
         raise NotFound
     if etag and etag != task.etag:

@@ -20,6 +20,7 @@ class Task(NamedTuple):
 
     id: uuid.UUID
     owner_id: uuid.UUID
+    owner_kind: str
     title: str
     description: str = ""
     state: str = TaskState.TODO
@@ -37,6 +38,11 @@ class Task(NamedTuple):
     def name(self) -> str:
         """Resource name of the task."""
         return resource_name("tasks", self.id)
+
+    @property
+    def owner(self) -> str:
+        """Resource name of the owner."""
+        return resource_name(self.owner_kind, self.owner_id)
 
     @property
     def etag(self) -> str:

@@ -13,8 +13,8 @@ ME = "users/me"
 
 async def get_user(connection: Connection, principal: Principal, name: str) -> queries.UserRow:
     """Returns the account with this name. Anybody else's does not exist, except for an administrator."""
-    id_ = principal.user_id if name == ME else parse_name("users", name)
-    if id_ != principal.user_id and not principal.holds("admin"):
+    id_ = principal.id if name == ME else parse_name("users", name)
+    if id_ != principal.id and not principal.holds("admin"):
         raise NotFound(resource=name)
     row = await queries.user(connection, id_)
     if row is None:

@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-U, S, T, J = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 5))
+U, S, T, J, V = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 6))
 MISSING = "00000000-0000-7000-8000-0000000000ff"
 H = "'\\x" + "00" * 32 + "'"
 
 ROWS = f"""
 INSERT INTO users (id, email, password_hash) VALUES ('{U}', 'a@example.com', 'x');
+INSERT INTO users (id, email, password_hash) VALUES ('{V}', 'v@example.com', 'x');
 INSERT INTO sessions (id, user_id, expire_time) VALUES ('{S}', '{U}', now() + interval '1 day');
 INSERT INTO tasks (id, owner_id, title) VALUES ('{T}', '{U}', 'x');
 INSERT INTO jobs (id, kind, queue, max_attempts) VALUES ('{J}', 'email', 'email', 3);
@@ -30,6 +31,13 @@ INSERT INTO registrations (id, email, password_hash, expire_time)
 
 #: By constraint, a statement that breaks it.
 BROKEN: dict[str, str] = {
+    "principals_kind_check": "UPDATE principals SET kind = 'robots'",
+    "principals_id_key": f"""
+        SET CONSTRAINTS ALL IMMEDIATE;
+        ALTER TABLE principals DROP CONSTRAINT principals_pkey CASCADE;
+        INSERT INTO principals (id, kind) VALUES ('{V}', 'users')
+    """,
+    "users_id_fkey": f"SET CONSTRAINTS ALL IMMEDIATE; UPDATE users SET id = '{MISSING}' WHERE id = '{V}'",
     "users_email_check": "UPDATE users SET email = 'A@example.com'",
     "users_display_name_check": "UPDATE users SET display_name = repeat('x', 101)",
     "users_role_check": "UPDATE users SET role = 'ROOT'",
@@ -45,7 +53,7 @@ BROKEN: dict[str, str] = {
     "idempotency_records_key_check": "UPDATE idempotency_records SET key = repeat('x', 256)",
     "idempotency_records_fingerprint_check": "UPDATE idempotency_records SET fingerprint = 'short'",
     "idempotency_records_expire_time_check": "UPDATE idempotency_records SET expire_time = create_time",
-    "tasks_owner_id_fkey": f"UPDATE tasks SET owner_id = '{MISSING}'",
+    "tasks_owner_id_fkey": "UPDATE tasks SET owner_kind = 'serviceAccounts'",
     "tasks_title_check": "UPDATE tasks SET title = ''",
     "tasks_description_check": "UPDATE tasks SET description = repeat('x', 10001)",
     "tasks_state_check": "UPDATE tasks SET state = 'LOST'",
@@ -68,7 +76,7 @@ BROKEN: dict[str, str] = {
     "jobs_attempt_check": "UPDATE jobs SET attempt = 4",
     "jobs_lease_expire_time_check": "UPDATE jobs SET state = 'RUNNING'",
     "jobs_end_time_check": "UPDATE jobs SET end_time = now()",
-    "jobs_owner_id_fkey": f"UPDATE jobs SET owner_id = '{MISSING}'",
+    "jobs_owner_id_fkey": f"UPDATE jobs SET owner_id = '{U}', owner_kind = 'serviceAccounts'",
     "jobs_task_id_fkey": f"UPDATE jobs SET task_id = '{MISSING}'",
     "jobs_progress_fraction_check": "UPDATE jobs SET progress_fraction = 1.1",
     "jobs_progress_note_check": "UPDATE jobs SET progress_note = repeat('x', 201)",
