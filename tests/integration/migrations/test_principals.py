@@ -47,11 +47,11 @@ def test_accounts_of_the_release_before_become_principals_and_go_back(postgres: 
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE before_principals")
     url = postgres.url("before_principals")
-    migrate(url, "upgrade", "0001")
+    migrate(url, "upgrade", "0002")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(INSERT_USER, (USER, "a@example.com"))
         connection.execute("INSERT INTO tasks (id, owner_id, title) VALUES (gen_random_uuid(), %s, 'x')", (USER,))
         migrate(url, "upgrade")
         assert connection.execute(PRINCIPALS).fetchall() == [(USER, "users")]
-        migrate(url, "downgrade", "0001")
+        migrate(url, "downgrade", "0002")
         assert connection.execute("SELECT owner_id::text FROM tasks").fetchall() == [(USER,)]
