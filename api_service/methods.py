@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from taskhub.v1 import auth_service_pb2, job_service_pb2, options_pb2, task_service_pb2, user_service_pb2
+from taskhub.v1.options_pb2 import RateLimit
 
 FILES: tuple[FileDescriptor, ...] = (
     auth_service_pb2.DESCRIPTOR,
@@ -28,6 +29,7 @@ class Method:
     service: str
     name: str
     access: options_pb2.AccessRule
+    rate: options_pb2.RateLimit.Class
     mutation: bool
     takes_key: bool
     request: type[Message]
@@ -58,6 +60,7 @@ def _method(descriptor: MethodDescriptor) -> Method:
         service=service,
         name=descriptor.name,
         access=access,
+        rate=options.Extensions[options_pb2.rate_limit] or (RateLimit.WRITE if mutation else RateLimit.READ),
         mutation=mutation,
         takes_key=mutation and not options.Extensions[options_pb2.ignores_idempotency_key],
         request=message_factory.GetMessageClass(descriptor.input_type),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taskhub/v1/options.proto\x12\ntaskhub.v1\x1a google/protobuf/descriptor.proto\"\xa4\x01\n\nAccessRule\x12/\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.taskhub.v1.AccessRule.KindR\x04kind\x12\x14\n\x05scope\x18\x02 \x01(\tR\x05scope\"O\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x0f\n\x0b\x41NY_ACCOUNT\x10\x02\x12\t\n\x05SCOPE\x10\x03\x12\t\n\x05\x41\x44MIN\x10\x04:P\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x16.taskhub.v1.AccessRuleR\x06\x61\x63\x63\x65ss:X\n\x17ignores_idempotency_key\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x08R\x15ignoresIdempotencyKeyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taskhub/v1/options.proto\x12\ntaskhub.v1\x1a google/protobuf/descriptor.proto\"\xa4\x01\n\nAccessRule\x12/\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.taskhub.v1.AccessRule.KindR\x04kind\x12\x14\n\x05scope\x18\x02 \x01(\tR\x05scope\"O\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x0f\n\x0b\x41NY_ACCOUNT\x10\x02\x12\t\n\x05SCOPE\x10\x03\x12\t\n\x05\x41\x44MIN\x10\x04\"W\n\tRateLimit\"J\n\x05\x43lass\x12\x15\n\x11\x43LASS_UNSPECIFIED\x10\x00\x12\x08\n\x04READ\x10\x01\x12\t\n\x05WRITE\x10\x02\x12\x0b\n\x07SIGN_IN\x10\x03\x12\x08\n\x04MAIL\x10\x04:P\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x16.taskhub.v1.AccessRuleR\x06\x61\x63\x63\x65ss:X\n\x17ignores_idempotency_key\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x08R\x15ignoresIdempotencyKey:\\\n\nrate_limit\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x0e\x32\x1b.taskhub.v1.RateLimit.ClassR\trateLimitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,4 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSRULE']._serialized_end=239
   _globals['_ACCESSRULE_KIND']._serialized_start=160
   _globals['_ACCESSRULE_KIND']._serialized_end=239
+  _globals['_RATELIMIT']._serialized_start=241
+  _globals['_RATELIMIT']._serialized_end=328
+  _globals['_RATELIMIT_CLASS']._serialized_start=254
+  _globals['_RATELIMIT_CLASS']._serialized_end=328
 # @@protoc_insertion_point(module_scope)

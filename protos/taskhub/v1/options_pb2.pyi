@@ -9,6 +9,8 @@ ACCESS_FIELD_NUMBER: _ClassVar[int]
 access: _descriptor.FieldDescriptor
 IGNORES_IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
 ignores_idempotency_key: _descriptor.FieldDescriptor
+RATE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+rate_limit: _descriptor.FieldDescriptor
 
 class AccessRule(_message.Message):
     __slots__ = ("kind", "scope")
@@ -29,3 +31,19 @@ class AccessRule(_message.Message):
     kind: AccessRule.Kind
     scope: str
     def __init__(self, kind: _Optional[_Union[AccessRule.Kind, str]] = ..., scope: _Optional[str] = ...) -> None: ...
+
+class RateLimit(_message.Message):
+    __slots__ = ()
+    class Class(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CLASS_UNSPECIFIED: _ClassVar[RateLimit.Class]
+        READ: _ClassVar[RateLimit.Class]
+        WRITE: _ClassVar[RateLimit.Class]
+        SIGN_IN: _ClassVar[RateLimit.Class]
+        MAIL: _ClassVar[RateLimit.Class]
+    CLASS_UNSPECIFIED: RateLimit.Class
+    READ: RateLimit.Class
+    WRITE: RateLimit.Class
+    SIGN_IN: RateLimit.Class
+    MAIL: RateLimit.Class
+    def __init__(self) -> None: ...
