@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from google.protobuf.message import Message
 
 from api_service import origin
 from api_service.methods import Method
@@ -15,6 +17,8 @@ from api_service.principal import Principal
 from shared.errors import IdempotencyKeyInvalid, Unauthenticated
 
 MAX_KEY_LENGTH = 255
+
+REQUEST_ID = "x-request-id"
 
 
 @dataclass(slots=True)
@@ -69,3 +73,21 @@ class Call:
         if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyInvalid
         return key
+
+
+@dataclass(slots=True)
+class StreamCall(Call):
+    """A call that is answered with a stream."""
+
+    #: Hands bytes to the transport; returns once it has room for more.
+    write: Callable[[bytes], Awaitable[None]] = field(kw_only=True)
+    begin: Callable[[tuple[tuple[str, str], ...]], Awaitable[None]] = field(kw_only=True)
+    #: How many responses went out.
+    messages: int = 0
+
+    async def send(self, response: Message | bytes) -> None:
+        """Sends the next response, after the initial metadata, which says at once what logs call this request."""
+        if not self.messages:
+            await self.begin((*self.initial_metadata, (REQUEST_ID, self.request_id)))
+        await self.write(response if isinstance(response, bytes) else response.SerializeToString())
+        self.messages += 1

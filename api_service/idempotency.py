@@ -56,10 +56,14 @@ class Idempotency:
         self._lock_timeout = lock_timeout
         self._turns: dict[tuple[str, str, str], _Turn] = {}
 
-    def record(self, call: Call, request: Message, *, subject: str | None = None) -> Record | None:
+    def record(
+        self, call: Call, request: Message, *, subject: str | None = None, content: bytes = b""
+    ) -> Record | None:
         """Returns the claim that the call makes, or None for a call without a key.
 
-        Anonymous calls name their `subject`, the address or token in the request: it takes the principal's place.
+        Anonymous calls name their `subject`, the address or token in the request: it takes the principal's place. A
+        stream of requests is its first message without its data, and as `content` the SHA-256 of all data: however it
+        was cut into messages, it is the same request.
         """
         key = call.idempotency_key()
         if key is None:
@@ -69,16 +73,24 @@ class Idempotency:
         else:
             principal = f"anonymous:{self._secrets.fingerprint(b'subject', subject.encode()).hex()}"
         body = request.SerializeToString(deterministic=True)
-        return Record(principal, call.method.path, key, self._secrets.fingerprint(call.method.path.encode(), body))
+        parts = (call.method.path.encode(), body, content) if content else (call.method.path.encode(), body)
+        return Record(principal, call.method.path, key, self._secrets.fingerprint(*parts))
 
     async def run(
-        self, call: Call, request: Message, work: Work, *, subject: str | None = None, dry_run: bool = False
+        self,
+        call: Call,
+        request: Message,
+        work: Work,
+        *,
+        subject: str | None = None,
+        content: bytes = b"",
+        dry_run: bool = False,
     ) -> Message | bytes:
         """Runs `work` in a transaction and returns its answer, or the stored bytes of the call that came first.
 
         A dry run (`validate_only`) checks everything, claims no key and writes nothing.
         """
-        record = None if dry_run else self.record(call, request, subject=subject)
+        record = None if dry_run else self.record(call, request, subject=subject, content=content)
         if record is None:
             async with self._database.transaction(dry_run=dry_run) as connection:
                 return await work(connection)

@@ -34,6 +34,9 @@ class Method:
     takes_key: bool
     request: type[Message]
     response: type[Message]
+    #: Whether the caller sends a stream of requests, and whether it is answered with one.
+    client_streaming: bool
+    server_streaming: bool
 
 
 class AccessRuleMissingError(Exception):
@@ -65,4 +68,6 @@ def _method(descriptor: MethodDescriptor) -> Method:
         takes_key=mutation and not options.Extensions[options_pb2.ignores_idempotency_key],
         request=message_factory.GetMessageClass(descriptor.input_type),
         response=message_factory.GetMessageClass(descriptor.output_type),
+        client_streaming=descriptor.client_streaming,
+        server_streaming=descriptor.server_streaming,
     )

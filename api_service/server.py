@@ -90,7 +90,7 @@ class Server:
             [
                 self._observation,
                 Errors(),
-                Deadline(settings.default_deadline, settings.maximum_deadline),
+                Deadline(settings.default_deadline, settings.maximum_deadline, settings.upload_deadline),
                 Authentication(TokenVerifier(self._keys, self._revocations, settings)),
                 Validation(),
             ],

@@ -46,6 +46,7 @@ class ApiSettings(Settings):
 
     default_deadline: float = Field(default=15.0, gt=0, description="For calls that carry none.")
     maximum_deadline: float = Field(default=60.0, gt=0)
+    upload_deadline: float = Field(default=600.0, gt=0, description="For calls that send a stream.")
     drain_delay_seconds: float = Field(
         default=1.0, ge=0, description="Between NOT_SERVING and the end of new calls: a health check's interval."
     )

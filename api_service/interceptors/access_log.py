@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, TextIO
 
-from api_service.call import Call
+from api_service.call import Call, StreamCall
 
 
 class Seen(NamedTuple):
@@ -40,9 +40,10 @@ def _line(seen: Seen) -> str:
     # Put together by hand: `json` takes three times as long. Only the request id can hold what must be escaped.
     call, code, reason, seconds, time = seen
     principal = call.principal_or_none
+    messages = f' "messages": {call.messages},' if isinstance(call, StreamCall) else ""
     return (
         f'{{"event": "call", "level": "info", "timestamp": "{datetime.fromtimestamp(time, UTC).isoformat()}",'
         f' "service": "api", "method": "{call.method.path}", "code": "{code}", "reason": "{reason}",'
-        f' "ms": {seconds * 1000:.3f}, "request_id": {json.dumps(call.request_id)},'
+        f' "ms": {seconds * 1000:.3f},{messages} "request_id": {json.dumps(call.request_id)},'
         f' "principal": "{principal.name if principal else ""}"}}\n'
     )

@@ -1,4 +1,8 @@
-"""Keeps the caller's deadline on our side of the wire: past it the query is cancelled and the connection goes back."""
+"""Keeps the caller's deadline on our side of the wire: past it the query is cancelled and the connection goes back.
+
+A stream of responses has the deadline that its caller gave and no other, since it may be meant to last; an upload has a
+longer one.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,20 @@ class Deadline:
     One timer for all calls: one for each, made and cancelled, takes longer than all other steps together.
     """
 
-    def __init__(self, default: float, maximum: float) -> None:
+    def __init__(self, default: float, maximum: float, upload: float) -> None:
         self._default = default
         self._maximum = maximum
+        self._upload = upload
         self._ends: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._looking = False
 
-    def wrap(self, method: Method, following: Handler) -> Handler:  # noqa: ARG002  the same for every method
+    def wrap(self, method: Method, following: Handler) -> Handler:
         """Returns a handler that gives up in time."""
+        if method.server_streaming:
+            return _bounded(following, math.inf)
+        if method.client_streaming:
+            return _bounded(following, self._upload)
 
         async def handle(request: Any, call: Call) -> Any:
             task = asyncio.current_task()
@@ -62,3 +71,21 @@ class Deadline:
         self._looking = bool(self._ends)
         if self._looking:
             asyncio.get_running_loop().call_later(_INTERVAL, self._look)
+
+
+def _bounded(following: Handler, seconds: float) -> Handler:
+    """Streams get a timer each: they are few, and last."""
+
+    async def handle(request: Any, call: Call) -> Any:
+        end = min(call.deadline, time.monotonic() + seconds)
+        if end == math.inf:
+            return await following(request, call)
+        try:
+            async with asyncio.timeout(end - time.monotonic()) as timer:
+                return await following(request, call)
+        except TimeoutError as error:
+            if timer.expired():
+                raise DeadlineExceeded from error
+            raise
+
+    return handle

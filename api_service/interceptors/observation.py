@@ -1,4 +1,4 @@
-"""Request id, trace, access log and metrics of every call."""
+"""Request id, trace, access log and metrics of every call, of a stream once it has ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import uuid_utils
 from opentelemetry.trace import SpanKind, StatusCode
 
-from api_service.call import Call
+from api_service.call import REQUEST_ID, Call
 from api_service.interceptors.access_log import AccessLog, Seen
 from api_service.interceptors.steps import Handler
 from api_service.methods import Method
@@ -17,7 +17,6 @@ from api_service.metrics import CALLS, LATENCY
 from shared.errors import Code, TaskHubError
 from shared.traces import Tracer
 
-REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 
 #: Seconds between two writes, and calls after which one comes sooner.

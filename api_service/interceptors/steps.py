@@ -1,4 +1,8 @@
-"""What a step of the chain looks like."""
+"""What a step of the chain looks like.
+
+A stream is a call like any other, only longer: its responses go out through `StreamCall.send`, and a stream of requests
+is an asynchronous iterator in the place of the request. So one shape of handler does for all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import Any, Protocol
 from api_service.call import Call
 from api_service.methods import Method
 
-#: Takes a request, as bytes outside and as a message inside of `Validation`, and answers with a message or its bytes.
+#: Takes a request, as bytes outside and as a message inside of `Validation`, and answers with a message or its bytes;
+#: with nothing, once a stream of responses is over.
 Handler = Callable[[Any, Call], Awaitable[Any]]
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import protovalidate
+from google.protobuf.message import Message
 
 from api_service.call import Call
 from api_service.interceptors.steps import Handler
 from api_service.methods import Method
 from shared.errors import FieldsInvalid
+
+#: Seconds between the last message of a stream and the end that the servicer sees.
+_SETTLE = 0.01
 
 
 class Validation:
@@ -19,7 +25,7 @@ class Validation:
         self._validator = protovalidate.Validator()
 
     def wrap(self, method: Method, following: Handler) -> Handler:
-        """Returns a handler that takes bytes and hands a valid message on."""
+        """Returns a handler that takes bytes and hands a valid message on, or each of a stream as it is asked for."""
         parse = method.request.FromString
         violations = self._validator.collect_violations
         violations(method.request())  # compiles the rules now, not in the first call
@@ -28,10 +34,28 @@ class Validation:
             message = parse(request)
             found = violations(message)
             if found:
-                raise FieldsInvalid([(_path(violation), violation.proto.message) for violation in found])
+                raise _refusal(found)
             return await following(message, call)
 
-        return handle
+        async def handle_stream(requests: AsyncIterator[bytes], call: Call) -> Any:
+            async def valid() -> AsyncIterator[Message]:
+                async for request in requests:
+                    message = parse(request)
+                    found = violations(message)
+                    if found:
+                        raise _refusal(found)
+                    yield message
+                # The messages of a caller that breaks off end as well. Its cancellation is on the way, and whoever took
+                # what came for all there is would commit a half.
+                await asyncio.sleep(_SETTLE)
+
+            return await following(valid(), call)
+
+        return handle_stream if method.client_streaming else handle
+
+
+def _refusal(found: list[protovalidate.Violation]) -> FieldsInvalid:
+    return FieldsInvalid([(_path(violation), violation.proto.message) for violation in found])
 
 
 def _path(violation: protovalidate.Violation) -> str:

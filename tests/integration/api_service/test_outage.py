@@ -22,6 +22,7 @@ from taskhub.v1 import auth_service_pb2, task_service_pb2
 from api_service.methods import methods
 from tests.integration.api_service.samples import GOOD
 from tests.support.api import PASSWORD, SECRET, Account, Api, refused
+from tests.support.raw import Raw
 from tests.support.servers import ROOT, Postgres, Processes, eventually, free_port
 
 #: These answer from memory, or hash before they ask.
@@ -56,7 +57,7 @@ def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own:
         if path in FROM_MEMORY:
             continue
         began = time.monotonic()
-        found = refused(api.channel.unary_unary(method.path), requests[path], metadata=alice.metadata, timeout=10)
+        found = refused(Raw(api.channel, method), requests[path], metadata=alice.metadata, timeout=10)
         assert (path, found.code, found.reason) == (path, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
         assert found.retry_seconds
         assert time.monotonic() - began < 2, path
