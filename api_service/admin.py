@@ -10,9 +10,11 @@ import protovalidate
 import psycopg
 from taskhub.v1.auth_service_pb2 import RegisterRequest
 
+from api_service.auth import policy
+from api_service.auth.address import normalise
 from api_service.auth.passwords import Passwords
-from api_service.auth.service import normalise
 from api_service.settings import ApiSettings
+from shared.errors import InvalidArgument
 from shared.ids import new_id
 
 _UPSERT = """
@@ -28,11 +30,16 @@ def create_admin(settings: ApiSettings, email: str) -> None:
     Ends the process with one line where the address or the password is none that Register would take, or where the
     database cannot be reached.
     """
-    email = normalise(email)
     password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     for wrong in protovalidate.collect_violations(RegisterRequest(email=email, password=password)):
         field = wrong.proto.field.elements[0].field_name if wrong.proto.field else "request"
         sys.exit(f"taskhub: the {field} {wrong.proto.message}")
+    try:
+        email = normalise(email)
+        policy.check(password, email)
+    except InvalidArgument as error:
+        [(field, description)] = error.violations
+        sys.exit(f"taskhub: the {field} {description}")
     hashed = asyncio.run(_hash(settings, password))
     try:
         with psycopg.connect(settings.dsn, connect_timeout=5) as connection:

@@ -71,3 +71,7 @@ class ApiSettings(Settings):
     @classmethod
     def _networks(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    password_queue: int = Field(
+        default=64, ge=0, description="How many wait for that; beyond it calls are refused with a hint when to return."
+    )

@@ -85,6 +85,24 @@ class LinkInvalid(InvalidArgument):
         super().__init__("token", "is malformed, expired or already used")
 
 
+class PasswordCommon(InvalidArgument):
+    """The password is among those that leaks show most often."""
+
+    reason = "PASSWORD_COMMON"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "is among those that are guessed first; choose another")
+
+
+class PasswordGuessable(InvalidArgument):
+    """The password is the account's own address, a part of it, or the name of the service."""
+
+    reason = "PASSWORD_GUESSABLE"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "is the address, a part of it, or the name of the service; choose another")
+
+
 class IdempotencyKeyInvalid(InvalidArgument):
     """The idempotency key is malformed."""
 
@@ -180,6 +198,14 @@ class IdempotencyKeyInUse(Contention):
     """A call with the same idempotency key is still running; try again."""
 
     reason = "IDEMPOTENCY_KEY_IN_USE"
+
+
+class PasswordsBusy(TaskHubError):
+    """Too many passwords wait to be hashed; try again."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "PASSWORDS_BUSY"
+    retry_after = 1.0
 
 
 class DeadlineExceeded(TaskHubError):

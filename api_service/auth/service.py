@@ -45,11 +45,6 @@ class Refusal(Enum):
     REUSED = auto()
 
 
-def normalise(email: str) -> str:
-    """Returns the form of an address under which its account is known."""
-    return email.strip().lower()
-
-
 class AuthService:
     """Registration, verification, sessions."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc
 
-from api_service.auth import queries
+from api_service.auth import policy, queries
+from api_service.auth.address import normalise
 from api_service.auth.keys import KeyRing
 from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
-from api_service.auth.service import AuthService, Refusal, Tokens, normalise
+from api_service.auth.service import AuthService, Refusal, Tokens
 from api_service.call import Call
 from api_service.database import Connection, Database, JobNotifier
 from api_service.idempotency import Idempotency
@@ -45,6 +46,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def Register(self, request: auth_service_pb2.RegisterRequest, call: Call) -> Message | bytes:
         """Hashes first, so that no connection waits for it."""
         email = normalise(request.email)
+        policy.check(request.password, email)
         registration = queries.RegistrationRow(
             email, await self._passwords.hash(request.password), request.display_name.strip()
         )

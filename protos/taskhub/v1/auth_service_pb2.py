@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from taskhub.v1 import options_pb2 as taskhub_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/auth_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taskhub/v1/options.proto\"\xd2\x01\n\x0fRegisterRequest\x12\x43\n\x05\x65mail\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r!\x18\xfe\x01\x32\x1a^[^.@]+([.][^.@]+)*(@.*)?$`\x01\xc8\x01\x01R\x05\x65mail\x12\x30\n\x08password\x18\x02 \x01(\tB\x14\x80\x01\x01\xe2\x41\x01\x02\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01R\x08password\x12H\n\x0c\x64isplay_name\x18\x03 \x01(\tB%\xe2\x41\x01\x01\xbaH\x1er\x1c\x18\x64\x32\x18^[^\\x00-\\x1f\\x7f-\\x9f]*$R\x0b\x64isplayName\"\x12\n\x10RegisterResponse\">\n\x12VerifyEmailRequest\x12(\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x05token\")\n\x13VerifyEmailResponse\x12\x12\n\x04user\x18\x01 \x01(\tR\x04user\"D\n\x19ResendVerificationRequest\x12\'\n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"g\n\x0cLoginRequest\x12\'\n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\x12.\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01R\x08password\"R\n\rLoginResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\x12\x12\n\x04user\x18\x02 \x01(\tR\x04user\"\xf3\x01\n\tTokenPair\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12H\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x61\x63\x63\x65ssExpireTime\x12(\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12J\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11refreshExpireTime\"N\n\x13RefreshTokenRequest\x12\x37\n\rrefresh_token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x0crefreshToken\"E\n\x14RefreshTokenResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JwkR\x04keys\"m\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x05 \x01(\tR\x03\x61lg\x12\x10\n\x03use\x18\x06 \x01(\tR\x03use2\xd2\x06\n\x0b\x41uthService\x12m\n\x08Register\x12\x1b.taskhub.v1.RegisterRequest\x1a\x1c.taskhub.v1.RegisterResponse\"&\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth:register:\x01*\x12u\n\x0bVerifyEmail\x12\x1e.taskhub.v1.VerifyEmailRequest\x1a\x1f.taskhub.v1.VerifyEmailResponse\"%\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/auth:verifyEmail:\x01*\x12\x95\x01\n\x12ResendVerification\x12%.taskhub.v1.ResendVerificationRequest\x1a&.taskhub.v1.ResendVerificationResponse\"0\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02 \"\x1b/v1/auth:resendVerification:\x01*\x12\x65\n\x05Login\x12\x18.taskhub.v1.LoginRequest\x1a\x19.taskhub.v1.LoginResponse\"\'\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x98\xb5\x18\x03\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth:login:\x01*\x12}\n\x0cRefreshToken\x12\x1f.taskhub.v1.RefreshTokenRequest\x1a .taskhub.v1.RefreshTokenResponse\"*\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth:refreshToken:\x01*\x12\x61\n\x06Logout\x12\x19.taskhub.v1.LogoutRequest\x1a\x1a.taskhub.v1.LogoutResponse\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:logout:\x01*\x12|\n\x07GetJwks\x12\x1a.taskhub.v1.GetJwksRequest\x1a\x1b.taskhub.v1.GetJwksResponse\"8\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02)\x12\r/v1/auth/jwksZ\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/auth_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taskhub/v1/options.proto\"\x90\x02\n\x0fRegisterRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12\x30\n\x08password\x18\x02 \x01(\tB\x14\x80\x01\x01\xe2\x41\x01\x02\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01R\x08password\x12H\n\x0c\x64isplay_name\x18\x03 \x01(\tB%\xe2\x41\x01\x01\xbaH\x1er\x1c\x18\x64\x32\x18^[^\\x00-\\x1f\\x7f-\\x9f]*$R\x0b\x64isplayName\"\x12\n\x10RegisterResponse\">\n\x12VerifyEmailRequest\x12(\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x05token\")\n\x13VerifyEmailResponse\x12\x12\n\x04user\x18\x01 \x01(\tR\x04user\"\x9e\x01\n\x19ResendVerificationRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xc1\x01\n\x0cLoginRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12.\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01R\x08password\"R\n\rLoginResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\x12\x12\n\x04user\x18\x02 \x01(\tR\x04user\"\xf3\x01\n\tTokenPair\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12H\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x61\x63\x63\x65ssExpireTime\x12(\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12J\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11refreshExpireTime\"N\n\x13RefreshTokenRequest\x12\x37\n\rrefresh_token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x0crefreshToken\"E\n\x14RefreshTokenResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JwkR\x04keys\"m\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x05 \x01(\tR\x03\x61lg\x12\x10\n\x03use\x18\x06 \x01(\tR\x03use2\xd2\x06\n\x0b\x41uthService\x12m\n\x08Register\x12\x1b.taskhub.v1.RegisterRequest\x1a\x1c.taskhub.v1.RegisterResponse\"&\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth:register:\x01*\x12u\n\x0bVerifyEmail\x12\x1e.taskhub.v1.VerifyEmailRequest\x1a\x1f.taskhub.v1.VerifyEmailResponse\"%\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/auth:verifyEmail:\x01*\x12\x95\x01\n\x12ResendVerification\x12%.taskhub.v1.ResendVerificationRequest\x1a&.taskhub.v1.ResendVerificationResponse\"0\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02 \"\x1b/v1/auth:resendVerification:\x01*\x12\x65\n\x05Login\x12\x18.taskhub.v1.LoginRequest\x1a\x19.taskhub.v1.LoginResponse\"\'\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x98\xb5\x18\x03\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth:login:\x01*\x12}\n\x0cRefreshToken\x12\x1f.taskhub.v1.RefreshTokenRequest\x1a .taskhub.v1.RefreshTokenResponse\"*\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth:refreshToken:\x01*\x12\x61\n\x06Logout\x12\x19.taskhub.v1.LogoutRequest\x1a\x1a.taskhub.v1.LogoutResponse\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:logout:\x01*\x12|\n\x07GetJwks\x12\x1a.taskhub.v1.GetJwksRequest\x1a\x1b.taskhub.v1.GetJwksResponse\"8\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02)\x12\r/v1/auth/jwksZ\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskhub.v1.auth_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H&r!\030\376\0012\032^[^.@]+([.][^.@]+)*(@.*)?$`\001\310\001\001'
+  _globals['_REGISTERREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272Hcr^\030\376\0012Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\310\001\001'
   _globals['_REGISTERREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\200\001\001\342A\001\002\272H\nr\005\020\010\030\200\001\310\001\001'
   _globals['_REGISTERREQUEST'].fields_by_name['display_name']._loaded_options = None
@@ -45,9 +45,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._serialized_options = b'\200\001\001\342A\001\002\272H\010r\003\030\200\002\310\001\001'
   _globals['_RESENDVERIFICATIONREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_RESENDVERIFICATIONREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\nr\005\030\376\001`\001\310\001\001'
+  _globals['_RESENDVERIFICATIONREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272Hcr^\030\376\0012Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\310\001\001'
   _globals['_LOGINREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\nr\005\030\376\001`\001\310\001\001'
+  _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272Hcr^\030\376\0012Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\310\001\001'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\200\001\001\342A\001\002\272H\010r\003\030\200\001\310\001\001'
   _globals['_TOKENPAIR'].fields_by_name['access_token']._loaded_options = None
@@ -71,37 +71,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\212\265\030\002\010\001\202\323\344\223\002)\022\r/v1/auth/jwksZ\030\022\026/.well-known/jwks.json'
   _globals['_REGISTERREQUEST']._serialized_start=197
-  _globals['_REGISTERREQUEST']._serialized_end=407
-  _globals['_REGISTERRESPONSE']._serialized_start=409
-  _globals['_REGISTERRESPONSE']._serialized_end=427
-  _globals['_VERIFYEMAILREQUEST']._serialized_start=429
-  _globals['_VERIFYEMAILREQUEST']._serialized_end=491
-  _globals['_VERIFYEMAILRESPONSE']._serialized_start=493
-  _globals['_VERIFYEMAILRESPONSE']._serialized_end=534
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=536
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=604
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=606
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=634
-  _globals['_LOGINREQUEST']._serialized_start=636
-  _globals['_LOGINREQUEST']._serialized_end=739
-  _globals['_LOGINRESPONSE']._serialized_start=741
-  _globals['_LOGINRESPONSE']._serialized_end=823
-  _globals['_TOKENPAIR']._serialized_start=826
-  _globals['_TOKENPAIR']._serialized_end=1069
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1071
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1149
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1151
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1220
-  _globals['_LOGOUTREQUEST']._serialized_start=1222
-  _globals['_LOGOUTREQUEST']._serialized_end=1237
-  _globals['_LOGOUTRESPONSE']._serialized_start=1239
-  _globals['_LOGOUTRESPONSE']._serialized_end=1255
-  _globals['_GETJWKSREQUEST']._serialized_start=1257
-  _globals['_GETJWKSREQUEST']._serialized_end=1273
-  _globals['_GETJWKSRESPONSE']._serialized_start=1275
-  _globals['_GETJWKSRESPONSE']._serialized_end=1329
-  _globals['_JWK']._serialized_start=1331
-  _globals['_JWK']._serialized_end=1440
-  _globals['_AUTHSERVICE']._serialized_start=1443
-  _globals['_AUTHSERVICE']._serialized_end=2293
+  _globals['_REGISTERREQUEST']._serialized_end=469
+  _globals['_REGISTERRESPONSE']._serialized_start=471
+  _globals['_REGISTERRESPONSE']._serialized_end=489
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=491
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=553
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=555
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=596
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=599
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=757
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=759
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=787
+  _globals['_LOGINREQUEST']._serialized_start=790
+  _globals['_LOGINREQUEST']._serialized_end=983
+  _globals['_LOGINRESPONSE']._serialized_start=985
+  _globals['_LOGINRESPONSE']._serialized_end=1067
+  _globals['_TOKENPAIR']._serialized_start=1070
+  _globals['_TOKENPAIR']._serialized_end=1313
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1315
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1393
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1395
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1464
+  _globals['_LOGOUTREQUEST']._serialized_start=1466
+  _globals['_LOGOUTREQUEST']._serialized_end=1481
+  _globals['_LOGOUTRESPONSE']._serialized_start=1483
+  _globals['_LOGOUTRESPONSE']._serialized_end=1499
+  _globals['_GETJWKSREQUEST']._serialized_start=1501
+  _globals['_GETJWKSREQUEST']._serialized_end=1517
+  _globals['_GETJWKSRESPONSE']._serialized_start=1519
+  _globals['_GETJWKSRESPONSE']._serialized_end=1573
+  _globals['_JWK']._serialized_start=1575
+  _globals['_JWK']._serialized_end=1684
+  _globals['_AUTHSERVICE']._serialized_start=1687
+  _globals['_AUTHSERVICE']._serialized_end=2537
 # @@protoc_insertion_point(module_scope)

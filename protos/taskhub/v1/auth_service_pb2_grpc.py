@@ -86,8 +86,9 @@ class AuthServiceServicer:
         """Starts an account and sends a verification email. The answer is empty whether the address is known or not; the
         owner of a known address is told by email instead. The account exists once VerifyEmail has been called.
 
-        Takes an idempotency key. Errors: INVALID_ARGUMENT for a malformed address, or a password outside 8 to 128
-        characters.
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a malformed address, for a password outside 8 to 128
+        characters, and for one that guessers try first: one that leaks show often (PASSWORD_COMMON), the address itself or
+        a part of it (PASSWORD_GUESSABLE). RESOURCE_EXHAUSTED (PASSWORDS_BUSY) when too many passwords wait to be hashed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +119,8 @@ class AuthServiceServicer:
         """Opens a session with an address and a password.
 
         Takes no idempotency key: the answer holds secrets, which are never stored. Errors: UNAUTHENTICATED
-        (CREDENTIALS_INVALID) for a wrong password, an unknown address and an unverified account alike.
+        (CREDENTIALS_INVALID) for a wrong password, an unknown address and an unverified account alike; RESOURCE_EXHAUSTED
+        (PASSWORDS_BUSY) when too many passwords wait to be hashed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,6 +84,21 @@ def test_an_address_that_no_mail_reaches_is_refused(api: Api, address: str) -> N
     assert (found.reason, found.fields) == ("FIELD_INVALID", ["email"])
 
 
+def test_a_domain_in_another_script_is_the_account_of_its_dns_name(api: Api, email: str) -> None:
+    local = email.partition("@")[0]
+    register(api, f"{local}@M\u00fcller.example")
+    verify(api, links(api, f"{local}@xn--mller-kva.example")[0])
+    assert api.auth.Login(login(f"{local}@m\u00fcller.example")).user
+
+
+@pytest.mark.parametrize(("password", "reason"), [("Password1", "PASSWORD_COMMON"), ("", "PASSWORD_GUESSABLE")])
+def test_a_password_that_is_guessed_first_is_refused(api: Api, email: str, password: str, reason: str) -> None:
+    request = auth_service_pb2.RegisterRequest(email=email, password=password or email)
+    found = refused(api.auth.Register, request)
+    assert (found.code, found.reason, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, reason, ["password"])
+    assert links(api, email) == []
+
+
 def test_a_known_address_answers_the_same_and_its_owner_is_told(api: Api, alice: Account) -> None:
     register(api, alice.email, "another password")
     assert links(api, alice.email) == []
