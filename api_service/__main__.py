@@ -3,7 +3,7 @@
 `python -m api_service` starts the server processes, serves their metrics and brings a killed one up again;
 `python -m api_service serve --index N` is one of them; `python -m api_service health` exits with 0 if they serve;
 `python -m api_service admin create --email ADDRESS` makes the first administrator, asking for the password (or reading
-it from standard input).
+it from standard input); `python -m api_service keys list|rotate|revoke|prune` manages the signing keys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 from api_service.settings import ApiSettings
 from shared import logs
-from shared.settings import load
+from shared.settings import EXIT_SETTINGS, load
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     admin = commands.add_parser("admin", help="manage administrators").add_subparsers(dest="action", required=True)
     create = admin.add_parser("create", help="make an administrator, or make an account one")
     create.add_argument("--email", required=True)
+    _add_keys(commands.add_parser("keys", help="manage the keys that sign access tokens"))
     arguments = parser.parse_args()
     settings = load(ApiSettings)
     logs.configure("api", settings.log_level)
@@ -37,9 +38,14 @@ def main() -> None:
 
             sys.exit(Processes(settings).run())
         case "serve":
+            from api_service.keys.ring import SecretKeyMismatchError  # noqa: PLC0415
             from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
 
-            asyncio.run(serve_one(settings, arguments.index, arguments.parent))
+            try:
+                asyncio.run(serve_one(settings, arguments.index, arguments.parent))
+            except SecretKeyMismatchError as error:
+                print(f"taskhub: {error.__doc__}", file=sys.stderr)
+                sys.exit(EXIT_SETTINGS)
         case "health":
             from api_service.probe import probe  # noqa: PLC0415
 
@@ -48,6 +54,21 @@ def main() -> None:
             from api_service.admin import create_admin  # noqa: PLC0415
 
             create_admin(settings, arguments.email)
+        case "keys":
+            from api_service.keys.command import run  # noqa: PLC0415
+
+            run(settings, arguments)
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="show the published keys, in the order in which they sign")
+    actions.add_parser("rotate", help="publish a new key, which takes over from the old one in some minutes")
+    revoke = actions.add_parser("revoke", help="forget a key at once: its tokens are refused within seconds")
+    what = revoke.add_mutually_exclusive_group(required=True)
+    what.add_argument("kid", nargs="?", help="the key's id")
+    what.add_argument("--all", action="store_true", help="every key, also after the secret key was changed")
+    actions.add_parser("prune", help="forget the keys whose time is over (rotate does so as well)")
 
 
 if __name__ == "__main__":

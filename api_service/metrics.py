@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 from prometheus_client import Counter, Gauge, Histogram
 
 CALLS = Counter("taskhub_calls", "Calls answered, by method and status.", ["method", "code"])
@@ -12,3 +15,8 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 DATABASE_UP = Gauge("taskhub_database_up", "Processes that reach PostgreSQL.", multiprocess_mode="livesum")
+
+
+def forget_metrics() -> None:
+    """Removes the folder of the files, of which every process has its own open."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from api_service.settings import ApiSettings
+from shared.settings import EXIT_SETTINGS
 
 log = structlog.get_logger()
 
@@ -36,12 +37,13 @@ class Processes:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._code = 0
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
         self._metrics = tempfile.mkdtemp(prefix="taskhub-api-metrics-")
 
     def run(self) -> int:
-        """Runs until SIGTERM or SIGINT, and returns the exit code."""
+        """Runs until SIGTERM or SIGINT, or until a child finds the settings wrong; returns the exit code."""
         try:
             self._claim_address()
             self._serve_metrics()
@@ -58,7 +60,7 @@ class Processes:
             self._drain()
         finally:
             shutil.rmtree(self._metrics, ignore_errors=True)
-        return 0
+        return self._code
 
     def _claim_address(self) -> None:
         """Refuses an address that somebody else has; the children share theirs, and would share it with anybody."""
@@ -92,6 +94,10 @@ class Processes:
             if code is None:
                 continue
             mark_process_dead(child.pid, self._metrics)
+            if code == EXIT_SETTINGS:  # it has said why; the next one would say the same
+                self._code = code
+                self._stopping.set()
+                return
             log.error("process_died", process=index, pid=child.pid, code=code)
             if time.monotonic() - self._started[index] < _SHORT_LIFE:
                 self._stopping.wait(_PAUSE)

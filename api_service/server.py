@@ -16,7 +16,6 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from taskhub.v1 import auth_service_pb2_grpc, job_service_pb2_grpc, task_service_pb2_grpc, user_service_pb2_grpc
 
-from api_service.auth.keys import KeyRing
 from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService
@@ -33,7 +32,9 @@ from api_service.interceptors.errors import Errors
 from api_service.interceptors.observation import Observation
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
+from api_service.keys.ring import KeyRing
 from api_service.methods import methods
+from api_service.metrics import forget_metrics
 from api_service.origin import Proxies
 from api_service.settings import ApiSettings
 from api_service.tasks.servicer import TaskServicer
@@ -149,6 +150,8 @@ class Server:
         self._passwords.close()
         await self._database.close()
         self._tracer.close()
+        if parent is not None and os.getppid() != parent:
+            forget_metrics()  # which the parent would have done
 
     async def _prepared(self, stopped: asyncio.Event) -> bool:
         """Waits for the database, which may start after us; returns False if told to stop in the meantime."""

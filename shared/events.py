@@ -25,6 +25,12 @@ SESSION_CREATED = "session.created"
 SESSION_REFUSED = "session.refused"
 SESSION_REVOKED = "session.revoked"
 
+#: What an operator did to the signing keys.
+KEY_ROTATED = "key.rotated"
+KEY_REVOKED = "key.revoked"
+
+#: The actor of what a command did for whoever holds the database.
+OPERATOR = "operator"
 #: The actor of what nobody had signed in for, such as a failed sign-in.
 ANYBODY = "anonymous"
 

@@ -8,6 +8,9 @@ from typing import NoReturn, TypeVar
 from pydantic import Field, PostgresDsn, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+#: How a process ends whose settings cannot work: starting it again would not help.
+EXIT_SETTINGS = 2
+
 
 class DatabaseSettings(BaseSettings):
     """What it takes to reach PostgreSQL, and no more: all that migrations need."""
@@ -61,4 +64,4 @@ def _refuse(error: ValidationError) -> NoReturn:
         name = "TASKHUB_" + "_".join(str(part) for part in problem["loc"]).upper()
         what = "is not set" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
         print(f"taskhub: {name} {what}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(EXIT_SETTINGS)

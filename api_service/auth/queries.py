@@ -1,4 +1,4 @@
-"""The SQL of accounts, sessions and keys."""
+"""The SQL of accounts and sessions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from psycopg.rows import class_row
 from api_service.database import Connection
 from shared.events import INSERT_EVENT
 from shared.outbox import INSERT_JOB
-
-
-class SigningKeyRow(NamedTuple):
-    """A row of `signing_keys`."""
-
-    kid: str
-    sealed_private_key: bytes
-    sign_from_time: datetime
 
 
 class RegistrationRow(NamedTuple):
@@ -46,39 +38,6 @@ class RefreshTokenRow(NamedTuple):
     session_expire_time: datetime
     over: bool
     used_seconds_ago: float | None
-
-
-async def signing_keys(connection: Connection) -> list[SigningKeyRow]:
-    """Returns the keys that are still good."""
-    cursor = connection.cursor(row_factory=class_row(SigningKeyRow))
-    await cursor.execute(
-        """
-        SELECT kid, sealed_private_key, sign_from_time FROM signing_keys
-        WHERE expire_time IS NULL OR expire_time > now()
-        """
-    )
-    return await cursor.fetchall()
-
-
-async def lock_signing_keys(connection: Connection) -> None:
-    """Lets one process at a time make a key; until the end of the transaction."""
-    await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
-
-
-async def insert_signing_key(
-    connection: Connection, *, kid: str, public_key: bytes, sealed_private_key: bytes
-) -> SigningKeyRow:
-    """Adds a key that signs from now on."""
-    cursor = connection.cursor(row_factory=class_row(SigningKeyRow))
-    await cursor.execute(
-        """
-        INSERT INTO signing_keys (kid, public_key, sealed_private_key, sign_from_time)
-        VALUES (%s, %s, %s, now() - interval '1 minute')
-        RETURNING kid, sealed_private_key, sign_from_time
-        """,
-        (kid, public_key, sealed_private_key),
-    )
-    return (await cursor.fetchall())[0]
 
 
 async def revoked_sessions(connection: Connection, seconds: int) -> list[uuid.UUID]:

@@ -7,19 +7,20 @@ from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc
 
 from api_service.auth import policy, queries
 from api_service.auth.address import normalise
-from api_service.auth.keys import KeyRing
 from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService, Refusal, Tokens
 from api_service.call import Call
 from api_service.database import Connection, Database, JobNotifier
 from api_service.idempotency import Idempotency
+from api_service.keys.ring import KeyRing
+from api_service.keys.rotation import JWKS_CACHE_SECONDS
 from api_service.wire import set_time
 from shared.errors import CredentialsInvalid, RefreshTokenInvalid
 from shared.ids import resource_name
 
 #: What GetJwks says of its own freshness; the gateway hands it on.
-JWKS_CACHE_CONTROL = "public, max-age=300"
+JWKS_CACHE_CONTROL = f"public, max-age={JWKS_CACHE_SECONDS}"
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):

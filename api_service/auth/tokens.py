@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import jwt
 
-from api_service.auth.keys import KeyRing
 from api_service.auth.revocations import Revocations
+from api_service.keys.ring import KeyRing
 from api_service.principal import Principal
 from api_service.settings import ApiSettings
 from shared.errors import TokenInvalid
@@ -20,7 +21,17 @@ ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
 CLOCK_SKEW_SECONDS = 5
 MAX_TOKEN_LENGTH = 4096
+_MAX_KID_LENGTH = 64
 _CACHE_SIZE = 10_000
+
+
+class _Checked(NamedTuple):
+    """A token whose signature and claims were found good."""
+
+    principal: Principal
+    #: In seconds since 1970, the clock skew included.
+    expire: float
+    kid: str
 
 
 class TokenSigner:
@@ -57,32 +68,35 @@ class TokenVerifier:
         self._keys = keys
         self._revocations = revocations
         self._settings = settings
-        # A signature costs 150 µs to check. What was checked stays good until it expires.
-        self._cache: dict[str, tuple[Principal, float]] = {}
+        # A signature costs 150 µs to check. What was checked stays good until it expires or its key goes. Only tokens
+        # that we signed ever get in, so that nobody fills it with inventions; what is refused is not remembered.
+        self._cache: dict[str, _Checked] = {}
 
     async def verify(self, token: str) -> Principal:
         """Returns whom the token stands for. Raises TokenInvalid, whatever is wrong with it."""
         known = self._cache.get(token)
         if known is None:
-            known = self._check(token)
+            known = await self._check(token)
             if len(self._cache) >= _CACHE_SIZE:
                 del self._cache[next(iter(self._cache))]
             self._cache[token] = known
-        principal, expire = known
-        if time.time() >= expire + CLOCK_SKEW_SECONDS:
+        if time.time() >= known.expire or self._keys.get(known.kid) is None:
             self._cache.pop(token, None)
             raise TokenInvalid
-        if principal.session_id in self._revocations:
+        if known.principal.session_id in self._revocations:
             raise TokenInvalid
-        return principal
+        return known.principal
 
-    def _check(self, token: str) -> tuple[Principal, float]:
+    async def _check(self, token: str) -> _Checked:
         if len(token) > MAX_TOKEN_LENGTH:
             raise TokenInvalid
         try:
             header = jwt.get_unverified_header(token)
-            key = self._keys.get(str(header.get("kid")))
-            if key is None or str(header.get("typ")).lower() != TYPE:
+            kid = header.get("kid")
+            if not isinstance(kid, str) or len(kid) > _MAX_KID_LENGTH or str(header.get("typ")).lower() != TYPE:
+                raise TokenInvalid
+            key = await self._keys.find(kid)
+            if key is None:
                 raise TokenInvalid
             claims = jwt.decode(
                 token,
@@ -100,6 +114,6 @@ class TokenVerifier:
                 session_id=uuid.UUID(claims["sid"]),
                 scopes=frozenset(claims["scope"].split()),
             )
-            return principal, float(claims["exp"])
+            return _Checked(principal, float(claims["exp"]) + CLOCK_SKEW_SECONDS, kid)
         except (jwt.PyJWTError, ValueError, AttributeError) as error:
             raise TokenInvalid from error

@@ -149,8 +149,10 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJwks(self, request, context):
-        """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). May be cached for five minutes: a new
-        key is published for longer than that before it signs.
+        """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). May be cached for five minutes
+        (`cache-control`, over gRPC in the initial metadata): a new key is published for more than ten before it signs, and an
+        old one stays for the life of its last token and the cache time. After the revocation of a key a new one signs at
+        once: fetch the set again for a `kid` that is unknown, every few seconds at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -16,14 +18,20 @@ REQUIRED = {
 }
 
 
-def test_a_parent_that_is_killed_leaves_its_address_to_the_next(processes: Processes, database_url: str) -> None:
-    api = Api(processes, database_url, TASKHUB_DRAIN_DELAY_SECONDS="0")
+def test_a_parent_that_is_killed_leaves_its_address_to_the_next_and_no_files(
+    processes: Processes, database_url: str, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    api = Api(processes, database_url, TASKHUB_DRAIN_DELAY_SECONDS="0", TMPDIR=str(temporary))
+    assert list(temporary.glob("taskhub-*"))
     children = psutil.Process(api.process.pid).children()
     assert children
     api.process.kill()
     api.process.wait()
     psutil.wait_procs(children, timeout=10)
     assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert list(temporary.iterdir()) == []
     api.process = processes.start("api_service", environment=api.environment)
     eventually(api.serving)
     api.close()

@@ -1,0 +1,1 @@
+"""Signing keys: how they are made, followed, rotated and revoked."""
