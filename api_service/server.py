@@ -118,7 +118,7 @@ class Server:
         )
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, chain)
         user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(self._database), chain)
-        tasks = TaskServicer(self._database, idempotency, secrets)
+        tasks = TaskServicer(self._database, idempotency, secrets, self._jobs)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
 

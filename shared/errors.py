@@ -153,6 +153,12 @@ class PermissionDenied(TaskHubError):
     reason = "SCOPE_MISSING"
 
 
+class OwnerOnly(PermissionDenied):
+    """Only the owner may do this with the task."""
+
+    reason = "OWNER_ONLY"
+
+
 class NotFound(TaskHubError):
     """There is no such resource, or the caller may not see it."""
 
@@ -184,6 +190,42 @@ class TaskNotDeleted(FailedPrecondition):
     """The task is not deleted."""
 
     reason = "TASK_NOT_DELETED"
+
+
+class SubtasksOpen(FailedPrecondition):
+    """The task has subtasks that are open; close them first, or all together with `force`."""
+
+    reason = "SUBTASKS_OPEN"
+
+
+class SubtasksExist(FailedPrecondition):
+    """The task has subtasks; delete them first, or all together with `force`."""
+
+    reason = "SUBTASKS_EXIST"
+
+
+class SubtaskCycle(FailedPrecondition):
+    """A task cannot be part of itself, nor of one of its subtasks."""
+
+    reason = "SUBTASK_CYCLE"
+
+
+class ParentClosed(FailedPrecondition):
+    """The task that this one is a part of is done or cancelled; reopen it first."""
+
+    reason = "PARENT_CLOSED"
+
+
+class ParentDeleted(FailedPrecondition):
+    """The task that this one is a part of is deleted; bring it back first."""
+
+    reason = "PARENT_DELETED"
+
+
+class TreeLimitExceeded(FailedPrecondition):
+    """The tree of tasks would get too deep or too large."""
+
+    reason = "TREE_LIMIT_EXCEEDED"
 
 
 class Contention(TaskHubError):

@@ -174,6 +174,10 @@ tasks = Table(
     Column("priority", SmallInteger, nullable=False, server_default="2"),
     Column("labels", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     _time("due_time", nullable=True),
+    _time("remind_time", nullable=True),
+    Column("assignee_id", Uuid, nullable=True),
+    Column("assignee_kind", Text, nullable=True),
+    Column("parent_id", Uuid, nullable=True),
     Column("version", Integer, nullable=False, server_default="1"),
     _now("create_time"),
     _now("update_time"),
@@ -188,10 +192,21 @@ tasks = Table(
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("(state = 'DONE') = (complete_time IS NOT NULL)", name="complete_time"),
     CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
+    CheckConstraint("(assignee_id IS NULL) = (assignee_kind IS NULL)", name="assignee"),
+    CheckConstraint("parent_id <> id", name="parent_id"),
+    ForeignKeyConstraint(["assignee_id", "assignee_kind"], ["principals.id", "principals.kind"], ondelete="SET NULL"),
+    # Nothing is purged before its subtasks; an account takes whole trees along.
+    ForeignKeyConstraint(["parent_id"], ["tasks.id"]),
     # ListTasks of one owner
     Index("tasks_owner_id_live_idx", "owner_id", "id", postgresql_where=text("delete_time IS NULL")),
     # ListTasks with show_deleted; deleting a principal
     Index("tasks_owner_id_idx", "owner_id", "id"),
+    # tasks of one assignee; deleting a principal
+    Index("tasks_assignee_id_idx", "assignee_id", "id", postgresql_where=text("assignee_id IS NOT NULL")),
+    # subtasks of one task
+    Index("tasks_parent_id_idx", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
+    # housekeeping
+    Index("tasks_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
     # ListTasks of an administrator
     Index("tasks_live_idx", "id", postgresql_where=text("delete_time IS NULL")),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from taskhub.v1 import task_pb2, task_service_pb2
 from api_service.tasks.task import NORMAL, Task
 from api_service.wire import get_time, set_time
 from shared.errors import InvalidArgument
+from shared.ids import parse_name
 
 #: Names by the numbers that the column holds.
 PRIORITIES: dict[int, str] = {number: name for name, number in task_pb2.Task.Priority.items()}
@@ -27,6 +29,8 @@ def to_message(task: Task) -> task_pb2.Task:
         labels=task.labels,
         owner=task.owner,
         etag=task.etag,
+        assignee=task.assignee,
+        parent_task=task.parent_task,
     )
     if task.description:
         message.description = task.description
@@ -36,6 +40,8 @@ def to_message(task: Task) -> task_pb2.Task:
         set_time(message.update_time, task.update_time)
     if task.due_time is not None:
         set_time(message.due_time, task.due_time)
+    if task.remind_time is not None:
+        set_time(message.remind_time, task.remind_time)
     if task.complete_time is not None:
         set_time(message.complete_time, task.complete_time)
     if task.delete_time is not None:
@@ -47,13 +53,16 @@ def to_message(task: Task) -> task_pb2.Task:
 
 NANOS = 1_000_000_000
 
-#: How each field that a caller may change is read. A field that is absent is read as cleared.
-READERS: dict[str, Callable[[task_pb2.Task], Any]] = {
-    "title": lambda task: task.title,
-    "description": lambda task: task.description,
-    "priority": lambda task: task.priority or NORMAL,
-    "labels": lambda task: dict(task.labels),
-    "due_time": lambda task: _due_time(task.due_time) if task.HasField("due_time") else None,
+#: How each field that a caller may change is read, into the fields of a row. One that is absent is read as cleared.
+READERS: dict[str, Callable[[task_pb2.Task], dict[str, Any]]] = {
+    "title": lambda task: {"title": task.title},
+    "description": lambda task: {"description": task.description},
+    "priority": lambda task: {"priority": task.priority or NORMAL},
+    "labels": lambda task: {"labels": dict(task.labels)},
+    "due_time": lambda task: {"due_time": _time(task, "due_time")},
+    "remind_time": lambda task: {"remind_time": _time(task, "remind_time")},
+    "assignee": lambda task: _assignee(task.assignee),
+    "parent_task": lambda task: {"parent_id": parse_name("tasks", task.parent_task) if task.parent_task else None},
 }
 
 
@@ -61,7 +70,7 @@ def new_fields(task: task_pb2.Task) -> dict[str, Any]:
     """Returns the fields of a task to create. Raises InvalidArgument without a title."""
     if not task.title:
         raise InvalidArgument("task.title", "value is required")
-    return {field: read(task) for field, read in READERS.items()}
+    return _read(task, READERS)
 
 
 def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any]:
@@ -79,17 +88,32 @@ def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any
         paths = list(READERS)
     for path in paths:
         _check(path)
-    fields = {path: READERS[path](request.task) for path in paths}
+    fields = _read(request.task, paths)
     if fields.get("title") == "":
         raise InvalidArgument("task.title", "cannot be cleared")
     return fields
 
 
-def _due_time(field: Timestamp) -> datetime:
+def _read(task: task_pb2.Task, paths: Iterable[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for path in paths:
+        fields |= READERS[path](task)
+    return fields
+
+
+def _time(task: task_pb2.Task, name: str) -> datetime | None:
+    if not task.HasField(name):
+        return None
+    field: Timestamp = getattr(task, name)
     # What JSON cannot say, and protobuf can: not a time by the definition of Timestamp.
     if not 0 <= field.nanos < NANOS:
-        raise InvalidArgument("task.due_time", "nanos must be 0 to 999,999,999")
+        raise InvalidArgument(f"task.{name}", "nanos must be 0 to 999,999,999")
     return get_time(field)
+
+
+def _assignee(name: str) -> dict[str, Any]:
+    kind, _, id_ = name.partition("/")
+    return {"assignee_id": uuid.UUID(id_) if id_ else None, "assignee_kind": kind or None}
 
 
 def _present(task: task_pb2.Task, field: str) -> bool:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from api_service.database import Connection
-from api_service.tasks.task import Task
+from api_service.tasks.task import OPEN, Task
 from shared.events import INSERT_EVENT
 from shared.idempotency import CLAIM
 
 COLUMNS = ", ".join(Task._fields)
-_VALUES = ", ".join(f"%({field})s" for field in Task._fields)
 _LAST_ID = uuid.UUID(int=2**128 - 1)
+
+_TYPES = {
+    "id": "uuid",
+    "owner_id": "uuid",
+    "assignee_id": "uuid",
+    "parent_id": "uuid",
+    "priority": "smallint",
+    "labels": "jsonb",
+    "version": "integer",
+    **{field: "timestamptz" for field in Task._fields if field.endswith("_time")},
+}
+_VALUES = ", ".join(f"%({field})s::{_TYPES.get(field, 'text')}" for field in Task._fields)
+_RECORD = ", ".join(f"{field} {_TYPES.get(field, 'text')}" for field in Task._fields)
 
 _INSERT = f"""
 WITH event AS ({INSERT_EVENT})
@@ -29,22 +44,129 @@ event AS (
     SELECT %(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s, %(event_changes)s::jsonb FROM claim
 ),
 task AS (
-    INSERT INTO tasks ({COLUMNS})
-    SELECT %(id)s::uuid, %(owner_id)s::uuid, %(owner_kind)s, %(title)s, %(description)s, %(state)s,
-           %(priority)s::smallint, %(labels)s::jsonb, %(due_time)s::timestamptz, %(version)s::integer,
-           %(create_time)s::timestamptz, %(update_time)s::timestamptz, %(complete_time)s::timestamptz,
-           %(delete_time)s::timestamptz, %(purge_time)s::timestamptz
-    FROM claim
+    INSERT INTO tasks ({COLUMNS}) SELECT {_VALUES} FROM claim
 )
 SELECT 1 FROM claim
 """
 
-_SELECT = f"SELECT {COLUMNS} FROM tasks WHERE id = %s AND (owner_id = %s OR %s)"
+_VISIBLE = "(owner_id = %(caller)s OR assignee_id = %(caller)s OR %(all)s)"
 
-_UPDATE = f"""
-WITH event AS ({INSERT_EVENT})
-UPDATE tasks SET ({COLUMNS}) = ({_VALUES}) WHERE id = %(id)s
+_SELECT = f"SELECT {COLUMNS} FROM tasks WHERE id = %(id)s AND {_VISIBLE}"
+
+# Every mutation locks what it reads in one statement, in the order of ids: no two can wait for each other.
+_LOCK = f"""
+SELECT {COLUMNS} FROM tasks WHERE id = ANY(%(ids)s) AND {_VISIBLE} ORDER BY id FOR NO KEY UPDATE
 """
+
+_LOCK_FAMILY = f"""
+WITH RECURSIVE mine AS (
+    SELECT id, parent_id FROM tasks WHERE id = ANY(%(ids)s) AND {_VISIBLE}
+), above AS (
+    SELECT id, parent_id FROM tasks WHERE id IN (SELECT parent_id FROM mine) OR id = ANY(%(parents)s) AND {_VISIBLE}
+    UNION
+    SELECT tasks.id, tasks.parent_id FROM tasks JOIN above ON tasks.id = above.parent_id
+), below AS (
+    SELECT id FROM mine WHERE id = ANY(%(trunks)s)
+    UNION
+    SELECT tasks.id FROM tasks JOIN below ON tasks.parent_id = below.id
+)
+SELECT {COLUMNS} FROM tasks
+WHERE id IN (SELECT id FROM mine UNION SELECT id FROM above UNION SELECT id FROM below)
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+_BELOW = """
+WITH RECURSIVE below AS (
+    SELECT id, parent_id, state, delete_time FROM tasks WHERE parent_id = ANY(%(ids)s)
+    UNION
+    SELECT tasks.id, tasks.parent_id, tasks.state, tasks.delete_time
+    FROM tasks JOIN below ON tasks.parent_id = below.id
+)
+SELECT * FROM below
+"""
+
+_TREES = """
+WITH RECURSIVE above AS (
+    SELECT id, parent_id FROM tasks WHERE id = ANY(%(ids)s)
+    UNION
+    SELECT tasks.id, tasks.parent_id FROM tasks JOIN above ON tasks.id = above.parent_id
+), trees AS (
+    SELECT id, parent_id FROM above WHERE parent_id IS NULL
+    UNION
+    SELECT tasks.id, tasks.parent_id FROM tasks JOIN trees ON tasks.parent_id = trees.id
+)
+SELECT id, parent_id FROM trees
+"""
+
+_EVENTS = """
+event AS (
+    INSERT INTO events (kind, resource, actor, owner_id, changes)
+    SELECT event_kind, event_resource, event_actor, event_owner_id, event_changes::jsonb
+    FROM claim, jsonb_to_recordset(%(events)s::jsonb)
+        AS event (event_kind text, event_resource text, event_actor text, event_owner_id uuid, event_changes text)
+)
+"""
+
+# A notice takes the place of the one that still waits, whose arguments it names, or else is a job of its own; one
+# without a job of its own only ends what waits.
+_NOTICES = """
+notice AS (
+    SELECT notice.* FROM claim, jsonb_to_recordset(%(notices)s::jsonb) AS notice (
+        job_id uuid, job_kind text, job_args text, job_queue text, job_max_attempts integer, job_owner_id uuid,
+        job_owner_kind text, job_task_id uuid, job_traceparent text, schedule_time timestamptz, replaces jsonb
+    )
+), moved AS (
+    UPDATE jobs SET
+        args = coalesce(job_args::jsonb, args), schedule_time = coalesce(notice.schedule_time, jobs.schedule_time),
+        rank = coalesce(notice.schedule_time, rank), state = CASE WHEN job_id IS NULL THEN 'CANCELLED' ELSE state END,
+        end_time = CASE WHEN job_id IS NULL THEN clock_timestamp() END
+    FROM notice WHERE jobs.task_id = job_task_id AND jobs.state = 'WAITING' AND jobs.args = replaces
+    RETURNING job_id
+), made AS (
+    INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, owner_kind, task_id, traceparent,
+        schedule_time, rank)
+    SELECT job_id, job_kind, job_args::jsonb, job_queue, job_max_attempts, job_owner_id, job_owner_kind, job_task_id,
+        job_traceparent, coalesce(schedule_time, now()), coalesce(schedule_time, now())
+    FROM notice WHERE job_id IS NOT NULL AND job_id NOT IN (SELECT job_id FROM moved WHERE job_id IS NOT NULL)
+)
+"""
+
+_INPUT = f"""
+input AS (SELECT input.* FROM claim, jsonb_to_recordset(%(tasks)s::jsonb) AS input ({_RECORD}))
+"""
+
+_INSERT_ALL = f"INSERT INTO tasks ({COLUMNS}) SELECT {COLUMNS} FROM input"
+
+_UPDATE_ALL = f"""
+UPDATE tasks SET ({COLUMNS}) = ({", ".join(f"input.{field}" for field in Task._fields)})
+FROM input WHERE tasks.id = input.id
+"""
+
+
+class Node(NamedTuple):
+    """A task's place in its tree."""
+
+    id: uuid.UUID
+    parent_id: uuid.UUID | None
+
+
+class Part(NamedTuple):
+    """A task below another, as far as the other must know it."""
+
+    id: uuid.UUID
+    parent_id: uuid.UUID
+    state: str
+    delete_time: datetime | None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is not deleted."""
+        return self.delete_time is None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is still something to do."""
+        return self.live and self.state in OPEN
 
 
 async def insert(connection: Connection, task: Task, event: dict[str, Any]) -> None:
@@ -58,23 +180,87 @@ async def insert_once(connection: Connection, task: Task, event: dict[str, Any],
     return cursor.rowcount == 1
 
 
+async def insert_all(
+    connection: Connection,
+    tasks: Sequence[Task],
+    events: Sequence[dict[str, Any]],
+    notices: Sequence[dict[str, Any]],
+    claim: dict[str, Any] | None = None,
+) -> bool:
+    """Writes new tasks, their events and their notices in one statement; or nothing, where the key is taken."""
+    return await _write(connection, _INSERT_ALL, tasks, events, notices, claim)
+
+
+async def update_all(
+    connection: Connection,
+    tasks: Sequence[Task],
+    events: Sequence[dict[str, Any]],
+    notices: Sequence[dict[str, Any]],
+) -> None:
+    """Writes locked tasks as they are now, their events and their notices in one statement."""
+    await _write(connection, _UPDATE_ALL, tasks, events, notices, None)
+
+
 async def get(connection: Connection, id_: uuid.UUID, *, reader: uuid.UUID, reads_all: bool) -> Task | None:
     """Returns a task that the reader may see, deleted ones included, or None."""
-    cursor = await connection.execute(_SELECT, (id_, reader, reads_all), binary=True)
+    parameters = {"id": id_, "caller": reader, "all": reads_all}
+    cursor = await connection.execute(_SELECT, parameters, binary=True)
     row = await cursor.fetchone()
     return Task._make(row) if row else None
 
 
-async def lock(connection: Connection, id_: uuid.UUID, *, writer: uuid.UUID, writes_all: bool) -> Task | None:
-    """Returns a task that the writer may change, locked until the end of the transaction, or None."""
-    cursor = await connection.execute(_SELECT + " FOR UPDATE", (id_, writer, writes_all))
-    row = await cursor.fetchone()
-    return Task._make(row) if row else None
+async def get_all(
+    connection: Connection, ids: Collection[uuid.UUID], *, reader: uuid.UUID, reads_all: bool
+) -> dict[uuid.UUID, Task]:
+    """Returns those of the tasks that the reader may see, deleted ones included."""
+    statement = f"SELECT {COLUMNS} FROM tasks WHERE id = ANY(%(ids)s) AND {_VISIBLE}"
+    parameters = {"ids": list(ids), "caller": reader, "all": reads_all}
+    return _by_id(await (await connection.execute(statement, parameters, binary=True)).fetchall())
 
 
-async def update(connection: Connection, task: Task, event: dict[str, Any]) -> None:
-    """Writes a locked task as it is now, and its event."""
-    await connection.execute(_UPDATE, _parameters(task) | event)
+async def lock(
+    connection: Connection, ids: Collection[uuid.UUID], *, writer: uuid.UUID, writes_all: bool
+) -> dict[uuid.UUID, Task]:
+    """Returns those of the tasks that the writer may see, locked until the end of the transaction."""
+    parameters = {"ids": list(ids), "caller": writer, "all": writes_all}
+    return _by_id(await (await connection.execute(_LOCK, parameters)).fetchall())
+
+
+async def lock_family(
+    connection: Connection,
+    ids: Collection[uuid.UUID],
+    *,
+    parents: Collection[uuid.UUID] = (),
+    trunks: Collection[uuid.UUID] = (),
+    writer: uuid.UUID,
+    writes_all: bool,
+) -> dict[uuid.UUID, Task]:
+    """Locks the tasks, what they are or will be part of up to the root, and what is part of those among `trunks`.
+
+    Whether that is still all of it, the caller has to see afterwards: the family is found before it is locked.
+    """
+    parameters = {
+        "ids": list(ids), "parents": list(parents), "trunks": list(trunks), "caller": writer, "all": writes_all,
+    }  # fmt: skip
+    return _by_id(await (await connection.execute(_LOCK_FAMILY, parameters)).fetchall())
+
+
+async def below(connection: Connection, ids: Collection[uuid.UUID]) -> list[Part]:
+    """Returns everything that is part of the tasks, at any depth, deleted or not."""
+    cursor = await connection.execute(_BELOW, {"ids": list(ids)})
+    return [Part._make(row) for row in await cursor.fetchall()]
+
+
+async def trees(connection: Connection, ids: Collection[uuid.UUID]) -> list[Node]:
+    """Returns the whole trees that the tasks stand in."""
+    cursor = await connection.execute(_TREES, {"ids": list(ids)})
+    return [Node._make(row) for row in await cursor.fetchall()]
+
+
+async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
+    """Returns the accounts among `ids` that tasks can be assigned to, each with its kind."""
+    cursor = await connection.execute("SELECT id, kind FROM principals WHERE id = ANY(%s)", (list(ids),))
+    return {(id_, kind) for id_, kind in await cursor.fetchall()}
 
 
 async def page(
@@ -91,6 +277,32 @@ async def page(
         {"owner": owner, "before": before or _LAST_ID, "limit": limit},
     )
     return [Task._make(row) for row in await cursor.fetchall()]
+
+
+async def _write(
+    connection: Connection,
+    statement: str,
+    tasks: Sequence[Task],
+    events: Sequence[dict[str, Any]],
+    notices: Sequence[dict[str, Any]],
+    claim: dict[str, Any] | None,
+) -> bool:
+    claiming = CLAIM if claim else "SELECT true AS claimed"
+    parts = [f"claim AS ({claiming})", _INPUT, _EVENTS, f"written AS ({statement})"]
+    parameters = {"tasks": _rows(task._asdict() for task in tasks), "events": _rows(events)}
+    if notices:
+        parts.append(_NOTICES)
+        parameters["notices"] = _rows(notices)
+    cursor = await connection.execute(f"WITH {', '.join(parts)} SELECT 1 FROM claim", parameters | (claim or {}))
+    return cursor.rowcount == 1
+
+
+def _rows(rows: Iterable[dict[str, Any]]) -> str:
+    return json.dumps(list(rows), default=str)
+
+
+def _by_id(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Task]:
+    return {row[0]: Task._make(row) for row in rows}
 
 
 def _parameters(task: Task) -> dict[str, Any]:

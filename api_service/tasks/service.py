@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from api_service.database import Connection
 from api_service.principal import Principal
 from api_service.tasks import queries
-from api_service.tasks.task import PURGE_AFTER, Task, differences
-from shared.errors import EtagMismatch, NotFound, StateTransitionInvalid, TaskNotDeleted
+from api_service.tasks.access import READ_ALL, demand_owner
+from api_service.tasks.changes import Change, write
+from api_service.tasks.elements import element
+from api_service.tasks.family import (
+    Family,
+    attach,
+    check_parent,
+    find,
+    hanging_on,
+    held,
+    lock,
+    lock_family,
+    lock_with_parents,
+    reach,
+)
+from api_service.tasks.notices import notices
+from api_service.tasks.task import PURGE_AFTER, Task
+from api_service.tasks.tree import Forest
+from shared.errors import (
+    InvalidArgument,
+    NotFound,
+    StateTransitionInvalid,
+    SubtasksExist,
+    SubtasksOpen,
+    TaskNotDeleted,
+)
 from shared.events import new_event
 from shared.ids import new_id
 from shared.states import TASK_TRANSITIONS, TaskAction, TaskState
+
+
+class Edit(NamedTuple):
+    """What a caller wants to become of a task. `path` is where in a batch that was said."""
+
+    id: uuid.UUID
+    etag: str
+    fields: dict[str, Any]
+    path: str = ""
+
+
+class Removal(NamedTuple):
+    """A task that a caller wants to be deleted, `force` with its subtasks. `path` is where in a batch that was said."""
+
+    id: uuid.UUID
+    etag: str
+    allow_missing: bool = False
+    force: bool = False
+    path: str = ""
 
 
 def new_task(principal: Principal, fields: dict[str, Any]) -> Task:
@@ -30,9 +74,49 @@ def created(principal: Principal, task: Task) -> dict[str, Any]:
     return new_event("task.created", task.name, principal.name, owner_id=task.owner_id, changes=changes)
 
 
+def stands_alone(principal: Principal, task: Task) -> bool:
+    """Whether a new task can be written without a look at anything else."""
+    return task.parent_id is None and task.assignee_id in (None, principal.id)
+
+
+async def create(connection: Connection, principal: Principal, task: Task, claim: dict[str, Any] | None = None) -> bool:
+    """Writes a new task that stands alone in one statement; or nothing, where the claim on the key finds it taken."""
+    if task.due_time is not None or task.remind_time is not None:
+        return await create_all(connection, principal, [task], claim)
+    event = created(principal, task)
+    if claim is not None:
+        return await queries.insert_once(connection, task, event, claim)
+    await queries.insert(connection, task, event)
+    return True
+
+
+async def create_all(
+    connection: Connection, principal: Principal, tasks: Sequence[Task], claim: dict[str, Any] | None = None
+) -> bool:
+    """Writes new tasks in one statement; or nothing, where the claim on the key finds it taken."""
+    events = [created(principal, task) for task in tasks]
+    mails = [each for task in tasks for each in notices(principal, None, task, datetime.now(UTC))]
+    return await queries.insert_all(connection, tasks, events, mails, claim)
+
+
+async def check_all(connection: Connection, principal: Principal, tasks: Sequence[Task], paths: Sequence[str]) -> None:
+    """Checks what new tasks refer to, and keeps it so until the end of the transaction.
+
+    Raises InvalidArgument for an assignee or a parent that cannot be, and for a parent what `_attach` raises.
+    """
+    parents = {task.parent_id for task in tasks if task.parent_id is not None}
+    family, forest = await lock_with_parents(connection, principal, (), parents)
+    accounts = await _assignable(connection, tasks)
+    for task, path in zip(tasks, paths, strict=True):
+        with element(path):
+            _check_assignee(accounts, task)
+            if task.parent_id is not None:
+                attach(family, forest, task, task.parent_id)
+
+
 async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> Task:
     """Returns a task, deleted or not. Raises NotFound, also for a stranger's."""
-    task = await queries.get(connection, id_, reader=principal.id, reads_all=principal.holds("tasks.read_all"))
+    task = await queries.get(connection, id_, reader=principal.id, reads_all=principal.holds(READ_ALL))
     if task is None:
         raise NotFound
     return task
@@ -42,48 +126,107 @@ async def page(
     connection: Connection, principal: Principal, *, show_deleted: bool, before: uuid.UUID | None, limit: int
 ) -> list[Task]:
     """Returns the tasks that the caller may see, newest first."""
-    owner = None if principal.holds("tasks.read_all") else principal.id
+    owner = None if principal.holds(READ_ALL) else principal.id
     return await queries.page(connection, owner=owner, show_deleted=show_deleted, before=before, limit=limit)
 
 
-async def update(
-    connection: Connection, principal: Principal, id_: uuid.UUID, etag: str, fields: dict[str, Any]
+async def update_all(connection: Connection, principal: Principal, edits: Sequence[Edit]) -> list[Task]:
+    """Changes live tasks. What is as it was leaves no event and no new etag.
+
+    Raises OwnerOnly where an assignee changes the assignee or the parent, and what `check_all` raises.
+    """
+    parents = {edit.fields["parent_id"] for edit in edits if "parent_id" in edit.fields} - {None}
+    family, forest = await lock_with_parents(connection, principal, [edit.id for edit in edits], parents)
+    changes = []
+    for edit in edits:
+        with element(edit.path):
+            task = reach(principal, family, edit.id, edit.etag)
+            changes.append(Change("task.updated", task, task._replace(**edit.fields)))
+    accounts = await _assignable(
+        connection, [after for _, before, after in changes if after.assignee_id != before.assignee_id]
+    )
+    for edit, change in zip(edits, changes, strict=True):
+        with element(edit.path):
+            _check_change(principal, family, forest, accounts, change)
+    written = await write(connection, principal, changes)
+    return [written[edit.id] for edit in edits]
+
+
+async def move(
+    connection: Connection, principal: Principal, id_: uuid.UUID, etag: str, action: TaskAction, *, force: bool = False
 ) -> Task:
-    """Changes `fields` of a live task. What is as it was leaves no event and no new etag."""
-    task = await _lock(connection, principal, id_, etag)
-    return await _write(connection, principal, "task.updated", task, task._replace(**fields))
+    """Moves a live task to its next state, `force` with its open subtasks.
+
+    Raises StateTransitionInvalid where the table of states has no such move, SubtasksOpen and ParentClosed where a
+    closed task would be left with an open part.
+    """
+    if force or action is TaskAction.REOPEN:
+        family = await lock_family(connection, principal, [id_], trunks=[id_] if force else ())
+    else:
+        family = await lock(connection, principal, [id_])
+    task = reach(principal, family, id_, etag)
+    moving = [_moved(task, action)]
+    if action is TaskAction.REOPEN:
+        check_parent(family, moving[0].after)
+    elif action is not TaskAction.START:
+        parts = [part for part in await queries.below(connection, [id_]) if part.open]
+        if parts and not force:
+            raise SubtasksOpen
+        if parts:
+            demand_owner(principal, task)
+        moving += [_moved(part, action) for part in held(family, parts)]
+    return (await write(connection, principal, moving))[id_]
 
 
-async def move(connection: Connection, principal: Principal, id_: uuid.UUID, etag: str, action: TaskAction) -> Task:
-    """Moves a live task to its next state. Raises StateTransitionInvalid where the table of states has no such move."""
-    task = await _lock(connection, principal, id_, etag)
-    sources, target = TASK_TRANSITIONS[action]
-    if task.state not in sources:
-        raise StateTransitionInvalid(
-            f"A task that is {task.state} cannot {action}; it must be {' or '.join(sorted(sources))}.",
-            state=task.state,
-            expected=",".join(sorted(sources)),
-        )
-    complete_time = datetime.now(UTC) if target is TaskState.DONE else None
-    moved = task._replace(state=target.value, complete_time=complete_time)
-    return await _write(connection, principal, EVENTS[action], task, moved)
+async def delete_all(connection: Connection, principal: Principal, removals: Sequence[Removal]) -> list[Task | None]:
+    """Marks live tasks as deleted, and returns them; None for one that is missing and may be.
 
-
-async def delete(connection: Connection, principal: Principal, id_: uuid.UUID, etag: str) -> Task:
-    """Marks a live task as deleted."""
-    task = await _lock(connection, principal, id_, etag)
+    Raises SubtasksExist where a subtask would be left, and OwnerOnly for an assignee.
+    """
+    ids = [removal.id for removal in removals]
+    forced = [removal.id for removal in removals if removal.force]
+    if forced:
+        family = await lock_family(connection, principal, ids, trunks=forced)
+    else:
+        family = await lock(connection, principal, ids)
+    found: list[Task | None] = []
+    for removal in removals:
+        with element(removal.path):
+            found.append(_reach_to_delete(principal, family, removal))
+    doomed = {task.id: task for task in found if task is not None}
+    parts = [part for part in await queries.below(connection, list(doomed)) if part.live] if doomed else []
+    doomed |= {part.id: part for part in held(family, hanging_on(parts, doomed.keys() & forced))}
+    left = {part.parent_id for part in parts if part.id not in doomed}
+    for removal in removals:
+        with element(removal.path):
+            if removal.id in left:
+                raise SubtasksExist
     now = datetime.now(UTC)
-    gone = task._replace(delete_time=now, purge_time=now + PURGE_AFTER)
-    return await _write(connection, principal, "task.deleted", task, gone)
+    gone = [
+        Change("task.deleted", task, task._replace(delete_time=now, purge_time=now + PURGE_AFTER))
+        for task in doomed.values()
+    ]
+    written = await write(connection, principal, gone)
+    return [task and written[task.id] for task in found]
 
 
 async def undelete(connection: Connection, principal: Principal, id_: uuid.UUID, etag: str) -> Task:
-    """Brings a deleted task back."""
-    task = await _lock(connection, principal, id_, etag, deleted=True)
-    if task.delete_time is None:
+    """Brings a deleted task back, with the subtasks that were deleted by the same call.
+
+    Raises TaskNotDeleted, ParentDeleted and ParentClosed.
+    """
+    family = await lock_family(connection, principal, [id_], trunks=[id_])
+    task = find(principal, family, id_, etag)
+    demand_owner(principal, task)
+    if task.live:
         raise TaskNotDeleted
-    back = task._replace(delete_time=None, purge_time=None)
-    return await _write(connection, principal, "task.undeleted", task, back)
+    check_parent(family, task)
+    with_it = [part for part in await queries.below(connection, [id_]) if part.delete_time == task.delete_time]
+    back = [
+        Change("task.undeleted", each, each._replace(delete_time=None, purge_time=None))
+        for each in (task, *held(family, hanging_on(with_it, {id_})))
+    ]
+    return (await write(connection, principal, back))[id_]
 
 
 EVENTS: dict[TaskAction, str] = {
@@ -94,22 +237,49 @@ EVENTS: dict[TaskAction, str] = {
 }
 
 
-async def _lock(
-    connection: Connection, principal: Principal, id_: uuid.UUID, etag: str, *, deleted: bool = False
-) -> Task:
-    task = await queries.lock(connection, id_, writer=principal.id, writes_all=principal.holds("tasks.write_all"))
-    if task is None or (task.delete_time is not None and not deleted):
-        raise NotFound
-    if etag and etag != task.etag:
-        raise EtagMismatch(etag=task.etag)
+def _check_change(
+    principal: Principal, family: Family, forest: Forest, accounts: set[tuple[uuid.UUID, str]], change: Change
+) -> None:
+    before, after = change.before, change.after
+    if after.assignee != before.assignee:
+        demand_owner(principal, before)
+        _check_assignee(accounts, after)
+    if after.parent_id != before.parent_id:
+        demand_owner(principal, before)
+        if after.parent_id is None:
+            forest.detach(after.id)
+        else:
+            attach(family, forest, after, after.parent_id)
+
+
+def _reach_to_delete(principal: Principal, family: Family, removal: Removal) -> Task | None:
+    try:
+        task = reach(principal, family, removal.id, removal.etag)
+    except NotFound:
+        if removal.allow_missing:
+            return None
+        raise
+    demand_owner(principal, task)
     return task
 
 
-async def _write(connection: Connection, principal: Principal, kind: str, before: Task, after: Task) -> Task:
-    changes = differences(before, after)
-    if not changes:
-        return before
-    after = after._replace(version=before.version + 1, update_time=datetime.now(UTC))
-    event = new_event(kind, after.name, principal.name, owner_id=after.owner_id, changes=changes)
-    await queries.update(connection, after, event)
-    return after
+def _moved(task: Task, action: TaskAction) -> Change:
+    sources, target = TASK_TRANSITIONS[action]
+    if task.state not in sources:
+        raise StateTransitionInvalid(
+            f"A task that is {task.state} cannot {action}; it must be {' or '.join(sorted(sources))}.",
+            state=task.state,
+            expected=",".join(sorted(sources)),
+        )
+    complete_time = datetime.now(UTC) if target is TaskState.DONE else None
+    return Change(EVENTS[action], task, task._replace(state=target.value, complete_time=complete_time))
+
+
+async def _assignable(connection: Connection, tasks: Iterable[Task]) -> set[tuple[uuid.UUID, str]]:
+    ids = {task.assignee_id for task in tasks if task.assignee_id is not None}
+    return await queries.principals(connection, ids) if ids else set()
+
+
+def _check_assignee(accounts: set[tuple[uuid.UUID, str]], task: Task) -> None:
+    if task.assignee_id is not None and (task.assignee_id, task.assignee_kind) not in accounts:
+        raise InvalidArgument("task.assignee", "is no account that a task can be assigned to")

@@ -29,8 +29,14 @@ if _version_not_supported:
 class TaskServiceStub:
     """Tasks: the standard methods of AIP-131 to 135 and 164, and one custom method for each change of state.
 
-    A caller reaches the tasks they own; an administrator reaches everyone's. A task that the caller may not see answers
-    NOT_FOUND, as a missing one does.
+    A caller reaches the tasks they own and those they are assigned; `tasks.read_all` and `tasks.write_all`, which
+    administrators hold, reach everyone's. An assignee may change what a task says and where it stands; reassigning it,
+    moving it to another parent, deleting it and changing its subtasks along with it are the owner's alone
+    (PERMISSION_DENIED, OWNER_ONLY). A task that the caller may not see answers NOT_FOUND, as a missing one does.
+
+    A task that is DONE or CANCELLED has no subtask that is TODO or IN_PROGRESS, and a deleted one none that is not: what
+    would break that is FAILED_PRECONDITION. Two calls that change one tree at the same time can end in ABORTED
+    (CONTENTION) for one of them; it can be sent again.
     """
 
     def __init__(self, channel):
@@ -94,14 +100,23 @@ class TaskServiceStub:
 class TaskServiceServicer:
     """Tasks: the standard methods of AIP-131 to 135 and 164, and one custom method for each change of state.
 
-    A caller reaches the tasks they own; an administrator reaches everyone's. A task that the caller may not see answers
-    NOT_FOUND, as a missing one does.
+    A caller reaches the tasks they own and those they are assigned; `tasks.read_all` and `tasks.write_all`, which
+    administrators hold, reach everyone's. An assignee may change what a task says and where it stands; reassigning it,
+    moving it to another parent, deleting it and changing its subtasks along with it are the owner's alone
+    (PERMISSION_DENIED, OWNER_ONLY). A task that the caller may not see answers NOT_FOUND, as a missing one does.
+
+    A task that is DONE or CANCELLED has no subtask that is TODO or IN_PROGRESS, and a deleted one none that is not: what
+    would break that is FAILED_PRECONDITION. Two calls that change one tree at the same time can end in ABORTED
+    (CONTENTION) for one of them; it can be sent again.
     """
 
     def CreateTask(self, request, context):
         """Creates a task, owned by the caller, in state TODO.
 
-        Takes an idempotency key. Errors: INVALID_ARGUMENT for a field outside its bounds; output-only fields are ignored.
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a field outside its bounds, an assignee that is no account or
+        is disabled, and a parent that the caller does not own; FAILED_PRECONDITION for a parent that is closed
+        (PARENT_CLOSED) or deleted (PARENT_DELETED), or whose tree is full (TREE_LIMIT_EXCEEDED). Output-only fields are
+        ignored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +145,9 @@ class TaskServiceServicer:
         """Changes the fields that `update_mask` names.
 
         Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT for
-        a mask that names no field, an unknown one, or one that only the server or a custom method changes.
+        a mask that names no field, an unknown one, or one that only the server or a custom method changes;
+        PERMISSION_DENIED (OWNER_ONLY) for an assignee who names another assignee or parent; what CreateTask answers to an
+        assignee or a parent that cannot be; FAILED_PRECONDITION (SUBTASK_CYCLE) for a parent among the task's own subtasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,17 +157,18 @@ class TaskServiceServicer:
         """Marks a task as deleted. It disappears from lists and can be brought back by UndeleteTask until its `purge_time`.
 
         Takes an idempotency key. Errors: NOT_FOUND, also for a task that is deleted already, unless `allow_missing`;
-        ABORTED (ETAG_MISMATCH).
+        PERMISSION_DENIED (OWNER_ONLY); FAILED_PRECONDITION (SUBTASKS_EXIST) without `force`; ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteTask(self, request, context):
-        """Brings a deleted task back as it was.
+        """Brings a deleted task back as it was, and with it the subtasks that the same call had deleted.
 
-        Takes an idempotency key. Errors: NOT_FOUND, also for a purged task; FAILED_PRECONDITION (TASK_NOT_DELETED);
-        ABORTED (ETAG_MISMATCH).
+        Takes an idempotency key. Errors: NOT_FOUND, also for a purged task; PERMISSION_DENIED (OWNER_ONLY);
+        FAILED_PRECONDITION for a task that is not deleted (TASK_NOT_DELETED), and where what it is a part of is deleted
+        (PARENT_DELETED) or, for an open task, closed (PARENT_CLOSED); ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,8 +187,9 @@ class TaskServiceServicer:
     def CompleteTask(self, request, context):
         """Finishes the work and stamps `complete_time`: TODO or IN_PROGRESS to DONE.
 
-        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION (STATE_TRANSITION_INVALID)
-        from any other state; ABORTED (ETAG_MISMATCH).
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION from any other state
+        (STATE_TRANSITION_INVALID), and without `force` for a task with open subtasks (SUBTASKS_OPEN); PERMISSION_DENIED
+        (OWNER_ONLY) for an assignee who forces that; ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,8 +198,9 @@ class TaskServiceServicer:
     def CancelTask(self, request, context):
         """Gives the work up: TODO or IN_PROGRESS to CANCELLED.
 
-        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION (STATE_TRANSITION_INVALID)
-        from any other state; ABORTED (ETAG_MISMATCH).
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION from any other state
+        (STATE_TRANSITION_INVALID), and without `force` for a task with open subtasks (SUBTASKS_OPEN); PERMISSION_DENIED
+        (OWNER_ONLY) for an assignee who forces that; ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,8 +209,8 @@ class TaskServiceServicer:
     def ReopenTask(self, request, context):
         """Takes finished or abandoned work up again: DONE or CANCELLED to TODO.
 
-        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION (STATE_TRANSITION_INVALID)
-        from any other state; ABORTED (ETAG_MISMATCH).
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; FAILED_PRECONDITION from any other state
+        (STATE_TRANSITION_INVALID), and where what it is a part of is closed (PARENT_CLOSED); ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,8 +280,14 @@ def add_TaskServiceServicer_to_server(servicer, server):
 class TaskService:
     """Tasks: the standard methods of AIP-131 to 135 and 164, and one custom method for each change of state.
 
-    A caller reaches the tasks they own; an administrator reaches everyone's. A task that the caller may not see answers
-    NOT_FOUND, as a missing one does.
+    A caller reaches the tasks they own and those they are assigned; `tasks.read_all` and `tasks.write_all`, which
+    administrators hold, reach everyone's. An assignee may change what a task says and where it stands; reassigning it,
+    moving it to another parent, deleting it and changing its subtasks along with it are the owner's alone
+    (PERMISSION_DENIED, OWNER_ONLY). A task that the caller may not see answers NOT_FOUND, as a missing one does.
+
+    A task that is DONE or CANCELLED has no subtask that is TODO or IN_PROGRESS, and a deleted one none that is not: what
+    would break that is FAILED_PRECONDITION. Two calls that change one tree at the same time can end in ABORTED
+    (CONTENTION) for one of them; it can be sent again.
     """
 
     @staticmethod
