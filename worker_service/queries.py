@@ -430,6 +430,18 @@ def user(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
     return connection.execute("SELECT email, display_name FROM users WHERE id = %s", [id_]).fetchone()
 
 
+def open_task(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
+    """Returns a task that somebody still has to do, with the address and display name of whoever that is, if a user."""
+    return connection.execute(
+        """
+        SELECT title, due_time, remind_time, assignee_id, email, display_name
+        FROM tasks JOIN users ON users.id = coalesce(assignee_id, owner_id)
+        WHERE tasks.id = %s AND delete_time IS NULL AND state IN ('TODO', 'IN_PROGRESS')
+        """,
+        [id_],
+    ).fetchone()
+
+
 def bound_idleness(connection: Connection, seconds: float) -> None:
     """Ends the transaction if this process freezes inside it, before it can block its successor for ever."""
     connection.execute(

@@ -32,7 +32,7 @@ async def lock_family(
 ) -> Family:
     """Locks them with what they are or will be part of, up to the root, and with what is part of `trunks`."""
     return await queries.lock_family(
-        connection, ids, parents=parents, trunks=trunks, writer=principal.id, writes_all=principal.holds(WRITE_ALL)
+        connection, ids, parents, trunks, writer=principal.id, writes_all=principal.holds(WRITE_ALL)
     )
 
 

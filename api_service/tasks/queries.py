@@ -62,7 +62,11 @@ _LOCK_FAMILY = f"""
 WITH RECURSIVE mine AS (
     SELECT id, parent_id FROM tasks WHERE id = ANY(%(ids)s) AND {_VISIBLE}
 ), above AS (
-    SELECT id, parent_id FROM tasks WHERE id IN (SELECT parent_id FROM mine) OR id = ANY(%(parents)s) AND {_VISIBLE}
+    (
+        SELECT id, parent_id FROM tasks WHERE id IN (SELECT parent_id FROM mine)
+        UNION ALL
+        SELECT id, parent_id FROM tasks WHERE id = ANY(%(parents)s) AND {_VISIBLE}
+    )
     UNION
     SELECT tasks.id, tasks.parent_id FROM tasks JOIN above ON tasks.id = above.parent_id
 ), below AS (
@@ -229,9 +233,9 @@ async def lock(
 async def lock_family(
     connection: Connection,
     ids: Collection[uuid.UUID],
+    parents: Collection[uuid.UUID],
+    trunks: Collection[uuid.UUID],
     *,
-    parents: Collection[uuid.UUID] = (),
-    trunks: Collection[uuid.UUID] = (),
     writer: uuid.UUID,
     writes_all: bool,
 ) -> dict[uuid.UUID, Task]:
@@ -258,8 +262,10 @@ async def trees(connection: Connection, ids: Collection[uuid.UUID]) -> list[Node
 
 
 async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
-    """Returns the accounts among `ids` that tasks can be assigned to, each with its kind."""
-    cursor = await connection.execute("SELECT id, kind FROM principals WHERE id = ANY(%s)", (list(ids),))
+    """Returns the accounts among `ids` that tasks can be assigned to, each with its kind; none of them can go now."""
+    cursor = await connection.execute(
+        "SELECT id, kind FROM principals WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", (list(ids),)
+    )
     return {(id_, kind) for id_, kind in await cursor.fetchall()}
 
 

@@ -1,7 +1,8 @@
 """The kind `email`: one mail, rendered from a template, to the address that a row holds when it is sent.
 
 Args name the template and the row, never an address or a token: `{"template": "verification", "registration": id}`,
-`{"template": "welcome", "user": id}`, `{"template": "already_registered", "user": id}`.
+`{"template": "welcome", "user": id}`, `{"template": "already_registered", "user": id}`,
+`{"template": "assigned", "task": id, "user": id}`, `{"template": "reminder", "task": id, "field": …, "time": …}`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from worker_service.errors import PermanentError
 from worker_service.jobs import Job
 from worker_service.mailer import Mailer
 
-#: Each template's subject. Its bodies are templates/<name>.txt.j2 and templates/<name>.html.j2.
+#: Each template's subject, which may quote facts. Its bodies are templates/<name>.txt.j2 and templates/<name>.html.j2.
 SUBJECTS = {
     "verification": "Confirm your address",
     "welcome": "Welcome to TaskHub",
     "already_registered": "You already have an account",
+    "assigned": "Assigned to you: {title}",
+    "reminder": "Reminder: {title}",
 }
 
 #: Seconds that the mail server may take for a reply; with a short lease, two thirds of that.
@@ -56,6 +59,15 @@ def send(context: Context) -> Mapping[str, Any]:
             return _verification(context, _uuid(id_))
         case {"template": "welcome" | "already_registered" as template, "user": str(id_)}:
             return _to_user(context, template, _uuid(id_))
+        case {"template": "assigned", "task": str(task), "user": str(user)}:
+            return _assigned(context, _uuid(task), _uuid(user))
+        case {
+            "template": "reminder",
+            "task": str(task),
+            "field": "due_time" | "remind_time" as field,
+            "time": str(time),
+        }:
+            return _reminder(context, _uuid(task), field, time)
         case _:
             raise ArgumentsInvalid
 
@@ -76,6 +88,25 @@ def _to_user(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, An
     if row is None:
         return {"skipped": "user is gone"}
     return _send(context, template, row, link=_base(context))
+
+
+def _assigned(context: Context, task: uuid.UUID, user: uuid.UUID) -> Mapping[str, Any]:
+    row = queries.open_task(context.connection, task)
+    if row is None or row["assignee_id"] != user:
+        return {"skipped": "task is gone, closed or somebody else's"}
+    return _send(context, "assigned", row, task=f"tasks/{task}", title=row["title"], due=_when(row["due_time"]))
+
+
+def _reminder(context: Context, task: uuid.UUID, field: str, time: str) -> Mapping[str, Any]:
+    """Looks once more whether the task still wants it: what it was made for may have changed while it was under way."""
+    row = queries.open_task(context.connection, task)
+    if row is None or row[field] is None or row[field].astimezone(UTC).isoformat() != time:
+        return {"skipped": "task is gone, closed or has another time"}
+    return _send(context, "reminder", row, task=f"tasks/{task}", title=row["title"], due=_when(row["due_time"]))
+
+
+def _when(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str) -> Mapping[str, Any]:
@@ -101,7 +132,7 @@ def compose(template: str, *, sender: str, recipient: str, display_name: str, ke
     message["Date"] = format_datetime(datetime.now(UTC))
     message["From"] = origin
     message["To"] = _mailbox(display_name, recipient)
-    message["Subject"] = SUBJECTS[template]
+    message["Subject"] = SUBJECTS[template].format_map({name: _one_line(fact) for name, fact in facts.items()})
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
     values = {"name": _one_line(display_name), **facts}
     message.set_content(_templates.get_template(f"{template}.txt.j2").render(values))

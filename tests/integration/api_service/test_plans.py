@@ -54,7 +54,13 @@ def planner(database_url: str) -> Iterator[Planner]:
 
 QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "tasks.get": lambda c: tasks.get(c, ID, reader=ID, reads_all=False),
-    "tasks.lock": lambda c: tasks.lock(c, ID, writer=ID, writes_all=False),
+    "tasks.get_all": lambda c: tasks.get_all(c, [ID], reader=ID, reads_all=False),
+    "tasks.lock": lambda c: tasks.lock(c, [ID], writer=ID, writes_all=False),
+    "tasks.lock_family": lambda c: tasks.lock_family(c, [ID], [ID], [ID], writer=ID, writes_all=False),
+    "tasks.below": lambda c: tasks.below(c, [ID]),
+    "tasks.trees": lambda c: tasks.trees(c, [ID]),
+    "tasks.principals": lambda c: tasks.principals(c, [ID]),
+    "tasks.update_all": lambda c: tasks.update_all(c, [], [], [{"job_id": str(ID)}]),
     "jobs.get": lambda c: jobs.get(c, ID, reader=ID, reads_all=False),
     "jobs.attempts": lambda c: jobs.attempts(c, ID, before=None, limit=50),
     "users.user": lambda c: users.user(c, ID),

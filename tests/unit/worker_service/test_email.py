@@ -9,7 +9,7 @@ import pytest
 
 from worker_service.jobs.email import SUBJECTS, ArgumentsInvalid, compose
 
-FACTS = {"link": "http://hub/verify#token=abc", "token": "abc"}
+FACTS = {"link": "http://hub/verify#token=abc", "token": "abc", "task": "tasks/1", "title": "Ship\r\nBcc: x", "due": ""}
 
 
 def _compose(
@@ -48,6 +48,11 @@ def test_the_headers() -> None:
     assert message["To"] == "Ada <ada@example.com>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Date"].datetime.tzinfo is not None
+
+
+def test_a_title_in_the_subject_stays_on_its_line() -> None:
+    message = _sent(_compose(template="assigned"))
+    assert (message["Subject"], message["Bcc"]) == ("Assigned to you: Ship Bcc: x", None)
 
 
 def test_the_token_stands_on_a_line_of_its_own() -> None:
