@@ -34,12 +34,12 @@ class Pager:
         )
         self._token: str = request.page_token  # type: ignore[attr-defined]
 
-    def cursor(self, length: int) -> bytes | None:
-        """Returns the `length` bytes after which the page begins, or None for the first page."""
+    def cursor(self, length: int | None = None) -> bytes | None:
+        """Returns the bytes after which the page begins, `length` of them if that is given; None for the first page."""
         if not self._token:
             return None
         raw = decode(self._token)
-        if raw is None or len(raw) != _MAC + length or not self._signed(raw):
+        if raw is None or length not in (None, len(raw) - _MAC) or not self._signed(raw):
             raise PageTokenInvalid
         return raw[_MAC:]
 

@@ -76,6 +76,25 @@ class PageTokenInvalid(InvalidArgument):
         super().__init__("page_token", "is malformed, or was given out for other arguments")
 
 
+class FilterInvalid(InvalidArgument):
+    """The filter is malformed, or names what cannot be filtered by."""
+
+    reason = "FILTER_INVALID"
+
+    def __init__(self, description: str, position: int) -> None:
+        super().__init__("filter", f"{description} (at character {position})")
+        self.metadata = {"position": str(position)}
+
+
+class OrderInvalid(InvalidArgument):
+    """The order is malformed, or names what cannot be ordered by."""
+
+    reason = "ORDER_INVALID"
+
+    def __init__(self, description: str) -> None:
+        super().__init__("order_by", description)
+
+
 class LinkInvalid(InvalidArgument):
     """The link is malformed, expired or already used."""
 

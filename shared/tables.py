@@ -40,6 +40,11 @@ metadata = MetaData(
 )
 
 
+#: The words of a task, without stemming: nobody knows what language they are in. The planner finds the index only for
+#: this very expression, and Alembic its change only where it is spelt as PostgreSQL spells it.
+TASK_SEARCH = "to_tsvector('simple'::regconfig, (title || ' '::text) || description)"
+
+
 def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
 
@@ -163,6 +168,12 @@ idempotency_records = Table(
     Index("idempotency_records_expire_time_idx", "expire_time"),  # housekeeping
 )
 
+_LIVE = text("delete_time IS NULL")
+_DELETED = text("delete_time IS NOT NULL")
+# What the owner has given to somebody else: together with what they own, that is all they can see, and nothing twice.
+_ASSIGNED = text("assignee_id <> owner_id AND delete_time IS NULL")
+_ASSIGNED_DELETED = text("assignee_id <> owner_id AND delete_time IS NOT NULL")
+
 tasks = Table(
     "tasks",
     metadata,
@@ -197,18 +208,31 @@ tasks = Table(
     ForeignKeyConstraint(["assignee_id", "assignee_kind"], ["principals.id", "principals.kind"], ondelete="SET NULL"),
     # Nothing is purged before its subtasks; an account takes whole trees along.
     ForeignKeyConstraint(["parent_id"], ["tasks.id"]),
-    # ListTasks of one owner
-    Index("tasks_owner_id_live_idx", "owner_id", "id", postgresql_where=text("delete_time IS NULL")),
-    # ListTasks with show_deleted; deleting a principal
-    Index("tasks_owner_id_idx", "owner_id", "id"),
-    # tasks of one assignee; deleting a principal
+    # deleting a principal
+    Index("tasks_owner_id_idx", "owner_id"),
     Index("tasks_assignee_id_idx", "assignee_id", "id", postgresql_where=text("assignee_id IS NOT NULL")),
     # subtasks of one task
     Index("tasks_parent_id_idx", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
     # housekeeping
     Index("tasks_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
-    # ListTasks of an administrator
-    Index("tasks_live_idx", "id", postgresql_where=text("delete_time IS NULL")),
+    # ListTasks of one owner: newest first, by state, by due time (which is asked for state by state), deleted ones
+    Index("tasks_owner_live_idx", "owner_id", "create_time", "id", postgresql_where=_LIVE),
+    Index("tasks_owner_state_idx", "owner_id", "state", "create_time", "id", postgresql_where=_LIVE),
+    Index("tasks_owner_due_idx", "owner_id", "state", "due_time", "id", postgresql_where=_LIVE),
+    Index("tasks_owner_deleted_idx", "owner_id", "create_time", "id", postgresql_where=_DELETED),
+    # the same of what others have assigned to somebody
+    Index("tasks_assigned_live_idx", "assignee_id", "create_time", "id", postgresql_where=_ASSIGNED),
+    Index("tasks_assigned_state_idx", "assignee_id", "state", "create_time", "id", postgresql_where=_ASSIGNED),
+    Index("tasks_assigned_due_idx", "assignee_id", "state", "due_time", "id", postgresql_where=_ASSIGNED),
+    Index("tasks_assigned_deleted_idx", "assignee_id", "create_time", "id", postgresql_where=_ASSIGNED_DELETED),
+    # the same of everybody's
+    Index("tasks_live_idx", "create_time", "id", postgresql_where=_LIVE),
+    Index("tasks_state_idx", "state", "create_time", "id", postgresql_where=_LIVE),
+    Index("tasks_due_idx", "state", "due_time", "id", postgresql_where=_LIVE),
+    Index("tasks_deleted_idx", "create_time", "id", postgresql_where=_DELETED),
+    # filters by label and by words
+    Index("tasks_labels_idx", "labels", postgresql_using="gin"),
+    Index("tasks_search_idx", text(TASK_SEARCH), postgresql_using="gin"),
 )
 
 events = Table(

@@ -16,7 +16,6 @@ from shared.events import INSERT_EVENT
 from shared.idempotency import CLAIM
 
 COLUMNS = ", ".join(Task._fields)
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
 _TYPES = {
     "id": "uuid",
@@ -267,22 +266,6 @@ async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[
         "SELECT id, kind FROM principals WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", (list(ids),)
     )
     return {(id_, kind) for id_, kind in await cursor.fetchall()}
-
-
-async def page(
-    connection: Connection, *, owner: uuid.UUID | None, show_deleted: bool, before: uuid.UUID | None, limit: int
-) -> list[Task]:
-    """Returns up to `limit` tasks, newest first, of one owner or of everybody, older than `before`."""
-    conditions = ["id < %(before)s"]
-    if owner is not None:
-        conditions.append("owner_id = %(owner)s")
-    if not show_deleted:
-        conditions.append("delete_time IS NULL")
-    cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM tasks WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %(limit)s",
-        {"owner": owner, "before": before or _LAST_ID, "limit": limit},
-    )
-    return [Task._make(row) for row in await cursor.fetchall()]
 
 
 async def _write(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from api_service.database import Connection
 from api_service.principal import Principal
-from api_service.tasks import queries
+from api_service.tasks import listing, queries
 from api_service.tasks.access import READ_ALL, demand_owner
 from api_service.tasks.changes import Change, write
 from api_service.tasks.elements import element
@@ -122,12 +122,10 @@ async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> T
     return task
 
 
-async def page(
-    connection: Connection, principal: Principal, *, show_deleted: bool, before: uuid.UUID | None, limit: int
-) -> list[Task]:
-    """Returns the tasks that the caller may see, newest first."""
-    owner = None if principal.holds(READ_ALL) else principal.id
-    return await queries.page(connection, owner=owner, show_deleted=show_deleted, before=before, limit=limit)
+def task_list(principal: Principal, filter_: str, order_by: str, *, show_deleted: bool) -> listing.TaskList:
+    """Returns a list of the tasks that the caller may see. Raises FilterInvalid or OrderInvalid."""
+    reader = None if principal.holds(READ_ALL) else principal.id
+    return listing.task_list(reader, filter_, order_by, show_deleted=show_deleted)
 
 
 async def update_all(connection: Connection, principal: Principal, edits: Sequence[Edit]) -> list[Task]:

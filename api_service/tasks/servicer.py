@@ -12,8 +12,9 @@ from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 from api_service.call import Call
 from api_service.database import Connection, Database, JobNotifier
 from api_service.idempotency import Idempotency
+from api_service.keyset import pack, unpack
 from api_service.paging import Pager, page_size
-from api_service.tasks import service
+from api_service.tasks import listing, service
 from api_service.tasks.messages import changed_fields, new_fields, to_message
 from api_service.tasks.service import Edit, Removal
 from api_service.tasks.task import Task
@@ -74,21 +75,19 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     async def ListTasks(
         self, request: task_service_pb2.ListTasksRequest, call: Call
     ) -> task_service_pb2.ListTasksResponse:
-        """One round trip: a row more than the page says whether there is a next one."""
+        """One round trip: a row more than the page says whether there is a next one. Counting takes a second one."""
+        list_ = service.task_list(call.principal, request.filter, request.order_by, show_deleted=request.show_deleted)
         pager = Pager(self._secrets, call, request)
-        cursor = pager.cursor(16)
+        cursor = pager.cursor()
         size = page_size(request.page_size)
         async with self._database.connection() as connection:
-            tasks = await service.page(
-                connection,
-                call.principal,
-                show_deleted=request.show_deleted,
-                before=uuid.UUID(bytes=cursor) if cursor else None,
-                limit=size + 1,
-            )
-        token = pager.token(tasks[size - 1].id.bytes) if len(tasks) > size else ""
+            tasks = await listing.page(connection, list_, unpack(cursor) if cursor else None, size + 1)
+            total = await listing.count(connection, list_) if request.include_total_size else 0
         return task_service_pb2.ListTasksResponse(
-            tasks=[to_message(task) for task in tasks[:size]], next_page_token=token
+            tasks=[to_message(task) for task in tasks[:size]],
+            next_page_token=pager.token(pack(list_.order.values(tasks[size - 1]))) if len(tasks) > size else "",
+            total_size=min(total, listing.MAX_COUNT),
+            total_size_exceeded=total > listing.MAX_COUNT,
         )
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:

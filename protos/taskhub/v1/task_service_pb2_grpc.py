@@ -132,10 +132,13 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists the tasks that the caller may see, newest first, a page at a time.
+        """Lists the tasks that the caller may see, those that pass the filter, in the order asked for, a page at a time.
 
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID) for a page token that is malformed, or that was given out for other
-        arguments or another caller.
+        However deep, a page costs what the first one costs. While others write, each task that stays as it is comes exactly
+        once; one whose place in the order changes in between may come twice or not at all.
+
+        Errors: INVALID_ARGUMENT (FILTER_INVALID, with the `position` of what is wrong), (ORDER_INVALID), and
+        (PAGE_TOKEN_INVALID) for a page token that is malformed, or that was given out for other arguments or another caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

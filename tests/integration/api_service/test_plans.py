@@ -72,10 +72,6 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "auth.revoked_sessions": lambda c: auth.revoked_sessions(c, 900),
 }
 for owner in (None, ID):
-    for deleted in (False, True):
-        QUERIES[f"tasks.page {owner and 'owner'} {deleted}"] = lambda c, owner=owner, deleted=deleted: tasks.page(  # type: ignore[misc]
-            c, owner=owner, show_deleted=deleted, before=None, limit=50
-        )
     for kind in ("", "email"):
         QUERIES[f"jobs.page {owner and 'owner'} {kind}"] = lambda c, owner=owner, kind=kind: jobs.page(  # type: ignore[misc]
             c, owner=owner, kind=kind, state=None, before=None, limit=50

@@ -1,0 +1,149 @@
+"""Orders of several fields, and pages of them by key (AIP-132): what comes after a row, as ranges of an index.
+
+A range is a list of conditions that one ordered scan of an index answers from its first row on, however deep the page
+lies. `a = 1 AND b > 2 OR a > 1` is no range; `a = 1 AND b > 2` and `a > 1` are two. Rows without a value come last,
+whichever way the order goes, and are ranges of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import product, takewhile
+from typing import Any
+
+from shared.errors import OrderInvalid, PageTokenInvalid
+
+MAX_FIELDS = 3
+
+#: Binds a value and returns its placeholder.
+Bind = Callable[[Any], str]
+Range = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that lists can be ordered by."""
+
+    name: str
+    nullable: bool = False
+    descending: bool = False
+
+    def sql(self, *, nulls: bool = False) -> str:
+        """Returns its part of ORDER BY; `nulls` where rows without a value may be among the others."""
+        return self.name + (" DESC" if self.descending else "") + (" NULLS LAST" if nulls and self.nullable else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Columns by their weight. The last is the key, so that no two rows are equal."""
+
+    columns: tuple[Column, ...]
+
+    def sql(self, *, nulls: bool = False) -> str:
+        """Returns what stands behind ORDER BY; without `nulls`, what an index can follow inside of a range."""
+        return ", ".join(column.sql(nulls=nulls) for column in self.columns)
+
+    def ranges(self, after: Sequence[Any] | None, bind: Bind) -> list[Range]:
+        """Returns disjoint ranges that hold what comes after these values, or everything.
+
+        Raises PageTokenInvalid for values of another order.
+        """
+        if after is not None and len(after) != len(self.columns):
+            raise PageTokenInvalid
+        return list(_whole(self.columns) if after is None else _after(self.columns, after, bind))
+
+    def values(self, row: Any) -> list[Any]:
+        """Returns the place of a row in this order."""
+        return [getattr(row, column.name) for column in self.columns]
+
+
+def parse_order(text: str, columns: Mapping[str, Column], default: str) -> Order:
+    """Returns the order that `create_time desc, title` and its like ask for. Raises OrderInvalid.
+
+    At most three fields, each once. The key `name` follows, in the direction of the last one.
+    """
+    parts = [part.split() for part in (text if text.strip() else default).split(",")]
+    if len(parts) > MAX_FIELDS:
+        raise OrderInvalid(f"names {len(parts)} fields; {MAX_FIELDS} are the most")
+    found: dict[str, Column] = {}
+    for part in parts:
+        if not part or len(part) > 2 or part[1:] not in ([], ["asc"], ["desc"]):  # noqa: PLR2004  a field, a direction
+            raise OrderInvalid(f"`{' '.join(part)[:40]}` is not a field, or a field and `desc`")
+        if part[0] not in columns:
+            raise OrderInvalid(f"`{part[0][:40]}` is no field to order by; there are {', '.join(columns)}")
+        if part[0] in found:
+            raise OrderInvalid(f"`{part[0]}` stands twice")
+        column = columns[part[0]]
+        found[part[0]] = Column(column.name, column.nullable, descending=part[1:] == ["desc"])
+    key = columns["name"]
+    found.setdefault("name", Column(key.name, descending=[*found.values()][-1].descending))
+    names = list(found)
+    return Order(
+        tuple(found[name] for name in names[: names.index("name") + 1])
+    )  # what follows the key decides nothing
+
+
+def _after(columns: Sequence[Column], values: Sequence[Any], bind: Bind) -> Iterator[Range]:
+    if not columns:
+        return
+    first = columns[0]
+    if first.nullable and values[0] is None:
+        for range_ in _after(columns[1:], values[1:], bind):
+            yield [f"{first.name} IS NULL", *range_]
+        return
+    run = [first, *takewhile(lambda column: not column.nullable and column.descending == first.descending, columns[1:])]
+    rest = columns[len(run) :]
+    names = ", ".join(column.name for column in run)
+    placeholders = ", ".join(bind(value) for value in values[: len(run)])
+    for range_ in _after(rest, values[len(run) :], bind):
+        yield [f"({names}) = ({placeholders})", *range_]
+    for range_ in _whole(rest):
+        yield [f"({names}) {'<' if first.descending else '>'} ({placeholders})", *range_]
+    if first.nullable:
+        for range_ in _whole(rest):
+            yield [f"{first.name} IS NULL", *range_]
+
+
+def _whole(columns: Sequence[Column]) -> Iterator[Range]:
+    nullable = [column.name for column in columns if column.nullable]
+    for pattern in product(("IS NOT NULL", "IS NULL"), repeat=len(nullable)):
+        yield [f"{name} {what}" for name, what in zip(nullable, pattern, strict=True)]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def pack(values: Sequence[Any]) -> bytes:
+    """Returns the place of a row as a page token carries it."""
+    return json.dumps([_packed(value) for value in values], ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def unpack(raw: bytes) -> list[Any]:
+    """Returns the place again. Raises PageTokenInvalid for one that an older release wrote in another way."""
+    try:
+        return [_unpacked(value) for value in json.loads(raw)]
+    except (ValueError, TypeError, OverflowError):
+        raise PageTokenInvalid from None
+
+
+def _packed(value: Any) -> Any:
+    match value:
+        case datetime():
+            return {"t": (value - _EPOCH) // _MICROSECOND}
+        case uuid.UUID():
+            return {"u": value.hex}
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    match value:
+        case {"t": int(micros)}:
+            return _EPOCH + timedelta(microseconds=micros)
+        case {"u": str(hex_)}:
+            return uuid.UUID(hex_)
+    return value

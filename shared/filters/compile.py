@@ -1,0 +1,127 @@
+"""From the tree of a filter to one condition in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import FilterInvalid
+from shared.filters.fields import Enum, Field, words
+from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a resource can be filtered by."""
+
+    fields: Mapping[str, Field]
+    #: The tsvector that literals are looked for in.
+    search: str
+    #: The enum whose restrictions at the top are told apart, so that a list can be read state by state.
+    state: str = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A filter in SQL, over the columns of one table.
+
+    `sql` is empty where there is nothing to check, and says nothing about the state: that is in `states`.
+    """
+
+    sql: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: The states that can be in the result; None where the filter leaves all of them.
+    states: frozenset[str] | None = None
+    #: Whether an index finds the few resources that it lets through.
+    selective: bool = False
+
+
+def compile_filter(text: str, schema: Schema) -> Condition:
+    """Returns the condition of a filter. Raises FilterInvalid with the position of what is wrong."""
+    tree = parse(text)
+    if tree is None:
+        return Condition()
+    compiler = _Compiler(schema)
+    states, rest = None, []
+    for part in tree.parts if isinstance(tree, And) else (tree,):
+        found = compiler.states(part)
+        if found is None:
+            rest.append(part)
+        else:
+            states = found if states is None else states & found
+    return Condition(
+        sql=" AND ".join(compiler.sql(part) for part in rest),
+        parameters=compiler.parameters,
+        states=states,
+        selective=any(compiler.selective(part) for part in rest),
+    )
+
+
+class _Compiler:
+    """One compilation: collects the parameters."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self.parameters: dict[str, Any] = {}
+
+    def sql(self, node: Node) -> str:
+        """Returns a condition that is never NULL."""
+        match node:
+            case And(parts):
+                return "(" + " AND ".join(map(self.sql, parts)) + ")"
+            case Or(parts):
+                return "(" + " OR ".join(map(self.sql, parts)) + ")"
+            case Not(part):
+                return f"NOT ({self.sql(part)})"
+            case Literal(value):
+                return f"{self._schema.search} @@ {words(value, self._bind)}"
+            case Restriction():
+                return self._field(node).condition(node, self._bind)
+
+    def states(self, node: Node) -> frozenset[str] | None:
+        """Returns the states that a node lets through, or None where it asks for more than the state."""
+        enum = self._schema.fields[self._schema.state]
+        assert isinstance(enum, Enum)  # noqa: S101
+        match node:
+            case Restriction(comparator="=" | "!=" | ":") if self._field(node) is enum and len(node.path) == 1:
+                found = frozenset((enum.value(node.value),))
+                return frozenset(enum.values.values()) - found if node.comparator == "!=" else found
+            case Not(part):
+                inner = self.states(part)
+                return None if inner is None else frozenset(enum.values.values()) - inner
+            case And(parts) | Or(parts):
+                return self._combined(node, [self.states(part) for part in parts])
+        return None
+
+    def _combined(self, node: And | Or, sets: list[frozenset[str] | None]) -> frozenset[str] | None:
+        known = [each for each in sets if each is not None]
+        if len(known) < len(sets):
+            return None
+        return frozenset.union(*known) if isinstance(node, Or) else frozenset.intersection(*known)
+
+    def selective(self, node: Node) -> bool:
+        """Whether an index finds what a node lets through."""
+        match node:
+            case And(parts):
+                return any(map(self.selective, parts))
+            case Or(parts):
+                return all(map(self.selective, parts))
+            case Literal():
+                return True
+            case Restriction(comparator="=" | ":"):
+                return self._field(node).selective or (node.comparator == ":" and not node.value.has_wildcard)
+        return False
+
+    def _field(self, term: Restriction) -> Field:
+        name = term.path[0]
+        try:
+            return self._schema.fields[name.text]
+        except KeyError:
+            fields = ", ".join(self._schema.fields)
+            raise FilterInvalid(f"`{name.text[:40]}` is no field; there are {fields}", name.position) from None
+
+    def _bind(self, value: Any) -> str:
+        key = f"f{len(self.parameters)}"
+        self.parameters[key] = value
+        return f"%({key})s"
