@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from api_service import origin
+from api_service.audit import Actor
 from api_service.methods import Method
 from api_service.origin import Proxies
 from api_service.principal import Principal
@@ -54,6 +55,11 @@ class Call:
     def user_agent(self) -> str:
         """What the client says it is: at most 256 printable characters, empty if it says nothing."""
         return origin.user_agent(self.metadata.get("user-agent"))
+
+    @property
+    def actor(self) -> Actor:
+        """Who calls, and from where, for the audit of accounts."""
+        return Actor(self.principal, {"address": self.address, "user_agent": self.user_agent})
 
     def time_left(self) -> float:
         """Returns the seconds until the caller hangs up."""

@@ -117,7 +117,9 @@ class Server:
             service, self._database, idempotency, self._passwords, self._keys, self._revocations, self._jobs
         )
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, chain)
-        user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(self._database), chain)
+        user_service_pb2_grpc.add_UserServiceServicer_to_server(
+            UserServicer(self._database, idempotency, secrets), chain
+        )
         tasks = TaskServicer(self._database, idempotency, secrets, self._jobs)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)

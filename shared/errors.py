@@ -247,6 +247,12 @@ class TreeLimitExceeded(FailedPrecondition):
     reason = "TREE_LIMIT_EXCEEDED"
 
 
+class LastAdmin(FailedPrecondition):
+    """No administrator would be left."""
+
+    reason = "LAST_ADMIN"
+
+
 class Contention(TaskHubError):
     """Another call holds what this one needs; try again."""
 

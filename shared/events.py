@@ -19,6 +19,11 @@ VALUES (%(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s,
 
 #: Who did what to an account: the audit. Its events carry a context.
 USER_CREATED = "user.created"
+USER_UPDATED = "user.updated"
+USER_DISABLED = "user.disabled"
+USER_ENABLED = "user.enabled"
+USER_ROLE_CHANGED = "user.role_changed"
+USER_DELETED = "user.deleted"
 USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105  a name
 USER_EMAIL_CHANGED = "user.email_changed"
 SESSION_CREATED = "session.created"

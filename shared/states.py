@@ -66,6 +66,14 @@ class PrincipalKind(StrEnum):
     SERVICE_ACCOUNT = "serviceAccounts"
 
 
+class UserState(StrEnum):
+    """What the account of a person can be used for."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+    DELETED = "DELETED"
+
+
 class Role(StrEnum):
     """What an account may do beyond what it owns."""
 

@@ -84,16 +84,32 @@ users = Table(
     "users",
     metadata,
     _principal_id(),
-    Column("email", Text, nullable=False),
+    Column("email", Text, nullable=True),  # absent once the account is deleted
     Column("password_hash", Text, nullable=False),
     Column("display_name", Text, nullable=False, server_default=""),
     Column("role", Text, nullable=False, server_default="MEMBER"),
     _now("create_time"),
     _now("update_time"),
+    _time("disable_time", nullable=True),
+    _time("delete_time", nullable=True),
+    _time("purge_time", nullable=True),
+    Column("version", Integer, nullable=False, server_default="1"),
     UniqueConstraint("email"),  # Login, Register
     CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 254", name="email"),
     CheckConstraint("length(display_name) <= 100", name="display_name"),
     CheckConstraint("role IN ('MEMBER', 'ADMIN')", name="role"),
+    CheckConstraint("version > 0", name="version"),
+    # A deleted account is nobody's any more.
+    CheckConstraint(
+        "CASE WHEN delete_time IS NULL THEN email IS NOT NULL"
+        " ELSE email IS NULL AND password_hash || display_name = '' END",
+        name="delete_time",
+    ),
+    CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
+    # the administrators, of whom one has to stay
+    Index("users_admins_idx", "id", postgresql_where=text("role = 'ADMIN'")),
+    # housekeeping
+    Index("users_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
 )
 
 # Accounts that nobody has confirmed yet. The verification link is derived from the id, so that no secret is stored; it

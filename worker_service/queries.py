@@ -426,8 +426,10 @@ def registration(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | Non
 
 
 def user(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
-    """Returns the address and display name of an account."""
-    return connection.execute("SELECT email, display_name FROM users WHERE id = %s", [id_]).fetchone()
+    """Returns the address and display name of an account that was not deleted."""
+    return connection.execute(
+        "SELECT email, display_name FROM users WHERE id = %s AND email IS NOT NULL", [id_]
+    ).fetchone()
 
 
 def open_task(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ class CredentialsRow(NamedTuple):
     id: uuid.UUID
     password_hash: str
     role: str
+    disabled: bool
 
 
 class RefreshTokenRow(NamedTuple):
@@ -51,7 +52,9 @@ async def revoked_sessions(connection: Connection, seconds: int) -> list[uuid.UU
 async def user_by_email(connection: Connection, email: str) -> CredentialsRow | None:
     """Returns the account with this address, or None."""
     cursor = connection.cursor(row_factory=class_row(CredentialsRow))
-    await cursor.execute("SELECT id, password_hash, role FROM users WHERE email = %s", (email,))
+    await cursor.execute(
+        "SELECT id, password_hash, role, disable_time IS NOT NULL AS disabled FROM users WHERE email = %s", (email,)
+    )
     return await cursor.fetchone()
 
 
@@ -118,6 +121,15 @@ async def insert_user(connection: Connection, id_: uuid.UUID, row: RegistrationR
 async def set_password_hash(connection: Connection, user_id: uuid.UUID, password_hash: str) -> None:
     """Stores the same password under newer parameters."""
     await connection.execute("UPDATE users SET password_hash = %s WHERE id = %s", (password_hash, user_id))
+
+
+async def lock_active_user(connection: Connection, user_id: uuid.UUID) -> str | None:
+    """Returns the role of an account that may open a session, or None; nobody can disable it until the commit."""
+    cursor = await connection.execute(
+        "SELECT role FROM users WHERE id = %s AND disable_time IS NULL AND delete_time IS NULL FOR SHARE", (user_id,)
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def insert_session(

@@ -86,14 +86,17 @@ class AuthService:
         await self._mail(connection, {"template": "welcome", "user": str(user_id)}, owner=user_id)
         return user_id
 
-    async def open_session(self, connection: Connection, user: queries.CredentialsRow) -> Tokens:
-        """Opens a session for somebody whose password was right."""
-        principal = Principal(user.id, PrincipalKind.USER, new_id(), scopes_of(Role(user.role)))
+    async def open_session(self, connection: Connection, user_id: uuid.UUID) -> Tokens | None:
+        """Opens a session for somebody whose password was right, or None for an account that is not to be used."""
+        role = await queries.lock_active_user(connection, user_id)
+        if role is None:
+            return None
+        principal = Principal(user_id, PrincipalKind.USER, new_id(), scopes_of(Role(role)))
         refresh_token = random.token_urlsafe(32)
         expire = await queries.insert_session(
             connection,
             principal.session_id,
-            user.id,
+            user_id,
             hash_token(refresh_token),
             session_seconds=self._settings.session_seconds,
             token_seconds=self._settings.refresh_token_seconds,

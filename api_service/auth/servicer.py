@@ -90,7 +90,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         async with self._database.connection() as connection:
             user = await queries.user_by_email(connection, normalise(request.email))
         right = await self._passwords.verify(user.password_hash if user else None, request.password)
-        if user is None or not right:
+        if user is None or not right or user.disabled:
             raise CredentialsInvalid
         newer = (
             await self._passwords.hash(request.password) if self._passwords.needs_rehash(user.password_hash) else None
@@ -98,7 +98,9 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         async with self._database.transaction() as connection:
             if newer is not None:
                 await queries.set_password_hash(connection, user.id, newer)
-            tokens = await self._service.open_session(connection, user)
+            tokens = await self._service.open_session(connection, user.id)
+        if tokens is None:
+            raise CredentialsInvalid
         return auth_service_pb2.LoginResponse(tokens=_pair(tokens), user=tokens.principal.name)
 
     async def RefreshToken(self, request: auth_service_pb2.RefreshTokenRequest, call: Call) -> Message:  # noqa: ARG002

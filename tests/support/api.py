@@ -38,6 +38,7 @@ class Account:
     email: str
     metadata: Metadata
     refresh_token: str
+    role: str = "MEMBER"
 
     @property
     def name(self) -> str:
@@ -113,12 +114,12 @@ class Api:
         self.execute(
             "INSERT INTO users (id, email, password_hash, role) VALUES (%s, %s, %s, %s)", (id_, email, _HASH, role)
         )
-        return self.sign_in(id_, email)
+        return self.sign_in(id_, email, role)
 
-    def sign_in(self, id_: uuid.UUID, email: str) -> Account:
+    def sign_in(self, id_: uuid.UUID, email: str, role: str = "MEMBER") -> Account:
         """Opens a session."""
         tokens = self.auth.Login(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)).tokens
-        return Account(id_, email, (("authorization", f"Bearer {tokens.access_token}"),), tokens.refresh_token)
+        return Account(id_, email, (("authorization", f"Bearer {tokens.access_token}"),), tokens.refresh_token, role)
 
     def task(self, owner: Account, title: str = "Write the report") -> task_pb2.Task:
         """Makes a task."""

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15taskhub/v1/user.proto\x12\ntaskhub.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x02\n\x04User\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x05\x65mail\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12/\n\x04role\x18\x04 \x01(\x0e\x32\x15.taskhub.v1.User.RoleB\x04\xe2\x41\x01\x03R\x04role\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\"3\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\n\n\x06MEMBER\x10\x01\x12\t\n\x05\x41\x44MIN\x10\x02:/\xea\x41,\n\x0ftaskhub.v1/User\x12\x0cusers/{user}*\x05users2\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15taskhub/v1/user.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x06\n\x04User\x12k\n\x04name\x18\x01 \x01(\tBW\xe2\x41\x01\x08\xbaHPrN2L^(users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))?$R\x04name\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x05\x65mail\x12M\n\x0c\x64isplay_name\x18\x03 \x01(\tB%\xe2\x41\x01\x01\xbaH\x1er\x1c\x18\x64\x32\x18^[^\\x00-\\x1f\\x7f-\\x9f]*$H\x00R\x0b\x64isplayName\x88\x01\x01\x12/\n\x04role\x18\x04 \x01(\x0e\x32\x15.taskhub.v1.User.RoleB\x04\xe2\x41\x01\x03R\x04role\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32\x16.taskhub.v1.User.StateB\x04\xe2\x41\x01\x03R\x05state\x12\x43\n\x0c\x64isable_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0b\x64isableTime\x12\x41\n\x0b\x64\x65lete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ndeleteTime\x12?\n\npurge_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\tpurgeTime\x12\x1f\n\x04\x65tag\x18\x0b \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"3\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\n\n\x06MEMBER\x10\x01\x12\t\n\x05\x41\x44MIN\x10\x02\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x43TIVE\x10\x01\x12\x0c\n\x08\x44ISABLED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03:/\xea\x41,\n\x0ftaskhub.v1/User\x12\x0cusers/{user}*\x05users2\x04userB\x0f\n\r_display_nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +36,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskhub.v1.user_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USER'].fields_by_name['name']._loaded_options = None
-  _globals['_USER'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_USER'].fields_by_name['name']._serialized_options = b'\342A\001\010\272HPrN2L^(users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))?$'
   _globals['_USER'].fields_by_name['email']._loaded_options = None
   _globals['_USER'].fields_by_name['email']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['display_name']._loaded_options = None
+  _globals['_USER'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\036r\034\030d2\030^[^\\x00-\\x1f\\x7f-\\x9f]*$'
   _globals['_USER'].fields_by_name['role']._loaded_options = None
   _globals['_USER'].fields_by_name['role']._serialized_options = b'\342A\001\003'
   _globals['_USER'].fields_by_name['create_time']._loaded_options = None
   _globals['_USER'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_USER'].fields_by_name['update_time']._loaded_options = None
   _globals['_USER'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['state']._loaded_options = None
+  _globals['_USER'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['disable_time']._loaded_options = None
+  _globals['_USER'].fields_by_name['disable_time']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['delete_time']._loaded_options = None
+  _globals['_USER'].fields_by_name['delete_time']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['purge_time']._loaded_options = None
+  _globals['_USER'].fields_by_name['purge_time']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['etag']._loaded_options = None
+  _globals['_USER'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
   _globals['_USER']._loaded_options = None
   _globals['_USER']._serialized_options = b'\352A,\n\017taskhub.v1/User\022\014users/{user}*\005users2\004user'
-  _globals['_USER']._serialized_start=131
-  _globals['_USER']._serialized_end=511
-  _globals['_USER_ROLE']._serialized_start=411
-  _globals['_USER_ROLE']._serialized_end=462
+  _globals['_USER']._serialized_start=160
+  _globals['_USER']._serialized_end=1041
+  _globals['_USER_ROLE']._serialized_start=853
+  _globals['_USER_ROLE']._serialized_end=904
+  _globals['_USER_STATE']._serialized_start=906
+  _globals['_USER_STATE']._serialized_end=975
 # @@protoc_insertion_point(module_scope)

@@ -27,11 +27,12 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from taskhub.v1 import options_pb2 as taskhub_dot_v1_dot_options__pb2
 from taskhub.v1 import user_pb2 as taskhub_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/user_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x18taskhub/v1/options.proto\x1a\x15taskhub/v1/user.proto\"\x91\x01\n\x0eGetUserRequest\x12\x7f\n\x04name\x18\x01 \x01(\tBk\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHPrK2I^users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$\xc8\x01\x01R\x04name2r\n\x0bUserService\x12\x63\n\x07GetUser\x12\x1a.taskhub.v1.GetUserRequest\x1a\x10.taskhub.v1.User\"*\x90\x02\x01\xda\x41\x04name\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=users/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/user_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x18taskhub/v1/options.proto\x1a\x15taskhub/v1/user.proto\"\x91\x01\n\x0eGetUserRequest\x12\x7f\n\x04name\x18\x01 \x01(\tBk\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHPrK2I^users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$\xc8\x01\x01R\x04name\"\xb3\x01\n\x11UpdateUserRequest\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x10.taskhub.v1.UserB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x04user\x12\x41\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01R\nupdateMask\x12)\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0cvalidateOnly\"\xe0\x01\n\x11\x44\x65leteUserRequest\x12\x7f\n\x04name\x18\x01 \x01(\tBk\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHPrK2I^users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$\xc8\x01\x01R\x04name\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\x12)\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0cvalidateOnly\"\xf2\x01\n\x10ListUsersRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\'\n\x0cshow_deleted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0bshowDeleted\x12\"\n\x05\x65mail\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\xfe\x01R\x05\x65mail\x12:\n\x05state\x18\x05 \x01(\x0e\x32\x16.taskhub.v1.User.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"c\n\x11ListUsersResponse\x12&\n\x05users\x18\x01 \x03(\x0b\x32\x10.taskhub.v1.UserR\x05users\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdc\x01\n\x12\x44isableUserRequest\x12z\n\x04name\x18\x01 \x01(\tBf\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\x12)\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0cvalidateOnly\"\xdb\x01\n\x11\x45nableUserRequest\x12z\n\x04name\x18\x01 \x01(\tBf\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\x12)\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0cvalidateOnly\"\x98\x02\n\x12SetUserRoleRequest\x12z\n\x04name\x18\x01 \x01(\tBf\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftaskhub.v1/User\xbaHKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\x12:\n\x04role\x18\x02 \x01(\x0e\x32\x15.taskhub.v1.User.RoleB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01R\x04role\x12\x1f\n\x04\x65tag\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\x12)\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0cvalidateOnly2\xa3\x06\n\x0bUserService\x12\x63\n\x07GetUser\x12\x1a.taskhub.v1.GetUserRequest\x1a\x10.taskhub.v1.User\"*\x90\x02\x01\xda\x41\x04name\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=users/*}\x12}\n\nUpdateUser\x12\x1d.taskhub.v1.UpdateUserRequest\x1a\x10.taskhub.v1.User\">\xda\x41\x10user,update_mask\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1f\x32\x17/v1/{user.name=users/*}:\x04user\x12\x66\n\nDeleteUser\x12\x1d.taskhub.v1.DeleteUserRequest\x1a\x10.taskhub.v1.User\"\'\xda\x41\x04name\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14*\x12/v1/{name=users/*}\x12g\n\tListUsers\x12\x1c.taskhub.v1.ListUsersRequest\x1a\x1d.taskhub.v1.ListUsersResponse\"\x1d\x90\x02\x01\xda\x41\x00\x8a\xb5\x18\x02\x08\x04\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/users\x12s\n\x0b\x44isableUser\x12\x1e.taskhub.v1.DisableUserRequest\x1a\x10.taskhub.v1.User\"2\xda\x41\x04name\x8a\xb5\x18\x02\x08\x04\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=users/*}:disable:\x01*\x12p\n\nEnableUser\x12\x1d.taskhub.v1.EnableUserRequest\x1a\x10.taskhub.v1.User\"1\xda\x41\x04name\x8a\xb5\x18\x02\x08\x04\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/{name=users/*}:enable:\x01*\x12x\n\x0bSetUserRole\x12\x1e.taskhub.v1.SetUserRoleRequest\x1a\x10.taskhub.v1.User\"7\xda\x41\tname,role\x8a\xb5\x18\x02\x08\x04\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=users/*}:setRole:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +41,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETUSERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017taskhub.v1/User\272HPrK2I^users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$\310\001\001'
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._loaded_options = None
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017taskhub.v1/User\272HPrK2I^users/(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$\310\001\001'
+  _globals['_DELETEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_DELETEUSERREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_DELETEUSERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTUSERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTUSERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\010'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['show_deleted']._loaded_options = None
+  _globals['_LISTUSERSREQUEST'].fields_by_name['show_deleted']._serialized_options = b'\342A\001\001'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_LISTUSERSREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\001\272H\005r\003\030\376\001'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['state']._loaded_options = None
+  _globals['_LISTUSERSREQUEST'].fields_by_name['state']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017taskhub.v1/User\272HKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\310\001\001'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017taskhub.v1/User\272HKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\310\001\001'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017taskhub.v1/User\272HKrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\310\001\001'
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['role']._loaded_options = None
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['role']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_SETUSERROLEREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001\332A\004name\212\265\030\002\010\002\202\323\344\223\002\024\022\022/v1/{name=users/*}'
-  _globals['_GETUSERREQUEST']._serialized_start=239
-  _globals['_GETUSERREQUEST']._serialized_end=384
-  _globals['_USERSERVICE']._serialized_start=386
-  _globals['_USERSERVICE']._serialized_end=500
+  _globals['_USERSERVICE'].methods_by_name['UpdateUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\332A\020user,update_mask\212\265\030\002\010\002\202\323\344\223\002\0372\027/v1/{user.name=users/*}:\004user'
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\332A\004name\212\265\030\002\010\002\202\323\344\223\002\024*\022/v1/{name=users/*}'
+  _globals['_USERSERVICE'].methods_by_name['ListUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\220\002\001\332A\000\212\265\030\002\010\004\202\323\344\223\002\013\022\t/v1/users'
+  _globals['_USERSERVICE'].methods_by_name['DisableUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DisableUser']._serialized_options = b'\332A\004name\212\265\030\002\010\004\202\323\344\223\002\037\"\032/v1/{name=users/*}:disable:\001*'
+  _globals['_USERSERVICE'].methods_by_name['EnableUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\332A\004name\212\265\030\002\010\004\202\323\344\223\002\036\"\031/v1/{name=users/*}:enable:\001*'
+  _globals['_USERSERVICE'].methods_by_name['SetUserRole']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['SetUserRole']._serialized_options = b'\332A\tname,role\212\265\030\002\010\004\202\323\344\223\002\037\"\032/v1/{name=users/*}:setRole:\001*'
+  _globals['_GETUSERREQUEST']._serialized_start=273
+  _globals['_GETUSERREQUEST']._serialized_end=418
+  _globals['_UPDATEUSERREQUEST']._serialized_start=421
+  _globals['_UPDATEUSERREQUEST']._serialized_end=600
+  _globals['_DELETEUSERREQUEST']._serialized_start=603
+  _globals['_DELETEUSERREQUEST']._serialized_end=827
+  _globals['_LISTUSERSREQUEST']._serialized_start=830
+  _globals['_LISTUSERSREQUEST']._serialized_end=1072
+  _globals['_LISTUSERSRESPONSE']._serialized_start=1074
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1173
+  _globals['_DISABLEUSERREQUEST']._serialized_start=1176
+  _globals['_DISABLEUSERREQUEST']._serialized_end=1396
+  _globals['_ENABLEUSERREQUEST']._serialized_start=1399
+  _globals['_ENABLEUSERREQUEST']._serialized_end=1618
+  _globals['_SETUSERROLEREQUEST']._serialized_start=1621
+  _globals['_SETUSERROLEREQUEST']._serialized_end=1901
+  _globals['_USERSERVICE']._serialized_start=1904
+  _globals['_USERSERVICE']._serialized_end=2707
 # @@protoc_insertion_point(module_scope)

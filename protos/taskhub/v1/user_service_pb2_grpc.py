@@ -27,7 +27,11 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """Accounts of people.
+    """Accounts of people. Everybody reaches their own, which is also called `users/me`; administrators reach everybody's.
+    Somebody else's account answers NOT_FOUND, as a missing one does.
+
+    A service account is no user: to it `users/me` is NOT_FOUND. One that holds the scope `admin` may do here what an
+    administrator may.
     """
 
     def __init__(self, channel):
@@ -41,10 +45,44 @@ class UserServiceStub:
                 request_serializer=taskhub_dot_v1_dot_user__service__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.UpdateUser = channel.unary_unary(
+                '/taskhub.v1.UserService/UpdateUser',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
+                _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/taskhub.v1.UserService/DeleteUser',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/taskhub.v1.UserService/ListUsers',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__service__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.DisableUser = channel.unary_unary(
+                '/taskhub.v1.UserService/DisableUser',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.DisableUserRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
+                _registered_method=True)
+        self.EnableUser = channel.unary_unary(
+                '/taskhub.v1.UserService/EnableUser',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
+                _registered_method=True)
+        self.SetUserRole = channel.unary_unary(
+                '/taskhub.v1.UserService/SetUserRole',
+                request_serializer=taskhub_dot_v1_dot_user__service__pb2.SetUserRoleRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_user__pb2.User.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
-    """Accounts of people.
+    """Accounts of people. Everybody reaches their own, which is also called `users/me`; administrators reach everybody's.
+    Somebody else's account answers NOT_FOUND, as a missing one does.
+
+    A service account is no user: to it `users/me` is NOT_FOUND. One that holds the scope `admin` may do here what an
+    administrator may.
     """
 
     def GetUser(self, request, context):
@@ -52,6 +90,70 @@ class UserServiceServicer:
 
         Errors: NOT_FOUND for an account that does not exist and, unless the caller is an administrator, for anybody
         else's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """Changes the fields that `update_mask` names. Only `display_name` can be changed here.
+
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted account; ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
+        for a mask that names no field, an unknown one, or one that this method does not change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """Deletes an account, one's own or, for administrators, anybody's. Address, name, password, sessions and links are
+        gone at once, and the address can be registered again; access tokens are refused within seconds. The tasks that
+        the account owned are deleted, and go with what is left of it 30 days later. There is no way back.
+
+        Takes an idempotency key; but whoever deletes their own account has no token to send the call again with: that is
+        UNAUTHENTICATED (TOKEN_INVALID), and may be taken for done. Errors: NOT_FOUND, also for a deleted account; ABORTED
+        (ETAG_MISMATCH); FAILED_PRECONDITION (LAST_ADMIN) where no other administrator would be left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Lists accounts, newest first, a page at a time.
+
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID) for a page token that is malformed, or that was given out for other
+        arguments or another caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableUser(self, request, context):
+        """Keeps the owner of an account out: sessions end at once, access tokens are refused within seconds, and Login
+        answers as for a wrong password. What the account owns stays. An account that is disabled already stays so.
+
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted account; ABORTED (ETAG_MISMATCH);
+        FAILED_PRECONDITION (LAST_ADMIN) where no other administrator would be left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableUser(self, request, context):
+        """Lets the owner of a disabled account sign in again. An account that is not disabled stays as it is.
+
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted account; ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUserRole(self, request, context):
+        """Makes an account an administrator, or an administrator a member again. A promotion takes effect with the next
+        sign-in or refresh; a demotion ends the account's sessions, and its access tokens are refused within seconds.
+
+        Takes an idempotency key. Errors: NOT_FOUND, also for a deleted account; ABORTED (ETAG_MISMATCH);
+        FAILED_PRECONDITION (LAST_ADMIN) where no other administrator would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +167,36 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=taskhub_dot_v1_dot_user__service__pb2.GetUserRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
             ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.UpdateUserRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.DeleteUserRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.ListUsersRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__service__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'DisableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableUser,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.DisableUserRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
+            ),
+            'EnableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableUser,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.EnableUserRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
+            ),
+            'SetUserRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUserRole,
+                    request_deserializer=taskhub_dot_v1_dot_user__service__pb2.SetUserRoleRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_user__pb2.User.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'taskhub.v1.UserService', rpc_method_handlers)
@@ -74,7 +206,11 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """Accounts of people.
+    """Accounts of people. Everybody reaches their own, which is also called `users/me`; administrators reach everybody's.
+    Somebody else's account answers NOT_FOUND, as a missing one does.
+
+    A service account is no user: to it `users/me` is NOT_FOUND. One that holds the scope `admin` may do here what an
+    administrator may.
     """
 
     @staticmethod
@@ -93,6 +229,168 @@ class UserService:
             target,
             '/taskhub.v1.UserService/GetUser',
             taskhub_dot_v1_dot_user__service__pb2.GetUserRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/UpdateUser',
+            taskhub_dot_v1_dot_user__service__pb2.UpdateUserRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/DeleteUser',
+            taskhub_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/ListUsers',
+            taskhub_dot_v1_dot_user__service__pb2.ListUsersRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__service__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/DisableUser',
+            taskhub_dot_v1_dot_user__service__pb2.DisableUserRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/EnableUser',
+            taskhub_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
+            taskhub_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUserRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.UserService/SetUserRole',
+            taskhub_dot_v1_dot_user__service__pb2.SetUserRoleRequest.SerializeToString,
             taskhub_dot_v1_dot_user__pb2.User.FromString,
             options,
             channel_credentials,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from taskhub.v1 import auth_service_pb2, job_service_pb2, task_pb2, task_service_pb2, user_service_pb2
+from taskhub.v1 import auth_service_pb2, job_service_pb2, task_pb2, task_service_pb2, user_pb2, user_service_pb2
 
 from shared.crypto import Secrets
 from shared.ids import new_id
@@ -70,7 +70,23 @@ def _register() -> auth_service_pb2.RegisterRequest:
     return auth_service_pb2.RegisterRequest(email=f"{uuid.uuid4().hex}@example.com", password=PASSWORD)
 
 
+def _delete_user(api: Api, caller: Account) -> Message:
+    # Whoever deletes their own account cannot send the call again.
+    return users.DeleteUserRequest(name=api.account().name if caller.role == "ADMIN" else caller.name)
+
+
+def _update_user(_: Api, caller: Account) -> Message:
+    return users.UpdateUserRequest(user=user_pb2.User(name=caller.name, display_name="Ada"))
+
+
+def _disabled(api: Api, _: Account) -> Message:
+    user = api.account()
+    api.execute("UPDATE users SET disable_time = now() WHERE id = %s", (user.id,))
+    return users.EnableUserRequest(name=user.name)
+
+
 tasks = task_service_pb2
+users = user_service_pb2
 
 GOOD: dict[str, Sample] = {
     "AuthService/Register": lambda _, __: _register(),
@@ -81,6 +97,12 @@ GOOD: dict[str, Sample] = {
     "AuthService/Logout": lambda _, __: auth_service_pb2.LogoutRequest(),
     "AuthService/GetJwks": lambda _, __: auth_service_pb2.GetJwksRequest(),
     "UserService/GetUser": lambda _, me: user_service_pb2.GetUserRequest(name=me.name),
+    "UserService/UpdateUser": _update_user,
+    "UserService/DeleteUser": _delete_user,
+    "UserService/ListUsers": lambda _, __: users.ListUsersRequest(),
+    "UserService/DisableUser": lambda api, _: users.DisableUserRequest(name=api.account().name),
+    "UserService/EnableUser": _disabled,
+    "UserService/SetUserRole": lambda api, _: users.SetUserRoleRequest(name=api.account().name, role="ADMIN"),
     "TaskService/CreateTask": lambda _, __: tasks.CreateTaskRequest(task=task_pb2.Task(title="New")),
     "TaskService/GetTask": _on_task(tasks.GetTaskRequest),
     "TaskService/ListTasks": lambda _, __: tasks.ListTasksRequest(),
@@ -104,6 +126,12 @@ BAD: dict[str, tuple[str, Message]] = {
     "AuthService/Login": ("email", auth_service_pb2.LoginRequest(email="", password="x")),
     "AuthService/RefreshToken": ("refresh_token", auth_service_pb2.RefreshTokenRequest(refresh_token="x" * 300)),
     "UserService/GetUser": ("name", user_service_pb2.GetUserRequest(name="users/you")),
+    "UserService/UpdateUser": ("user.name", users.UpdateUserRequest(user=user_pb2.User(display_name="Ada"))),
+    "UserService/DeleteUser": ("etag", users.DeleteUserRequest(name="users/me", etag="x" * 65)),
+    "UserService/ListUsers": ("page_token", users.ListUsersRequest(page_token="AAAA")),
+    "UserService/DisableUser": ("name", users.DisableUserRequest(name="users/me")),
+    "UserService/EnableUser": ("name", users.EnableUserRequest(name="users/")),
+    "UserService/SetUserRole": ("role", users.SetUserRoleRequest(name=f"users/{uuid.uuid4()}")),
     "TaskService/CreateTask": ("task.title", tasks.CreateTaskRequest(task=task_pb2.Task(title="two\nlines"))),
     "TaskService/GetTask": ("name", tasks.GetTaskRequest(name="tasks/1:foo")),
     "TaskService/ListTasks": ("page_token", tasks.ListTasksRequest(page_token="AAAA")),
@@ -121,9 +149,14 @@ BAD: dict[str, tuple[str, Message]] = {
 
 WITHOUT_FIELDS = {"AuthService/Logout", "AuthService/GetJwks"}
 
+#: Methods that anybody may call, but whose sample asks for more when an administrator calls them.
+AS_ADMIN = {"UserService/DeleteUser"}
+
 #: Methods whose good request names something that belongs to the caller.
 NAMING = [
     "UserService/GetUser",
+    "UserService/UpdateUser",
+    "UserService/DeleteUser",
     "TaskService/GetTask",
     "TaskService/UpdateTask",
     "TaskService/DeleteTask",

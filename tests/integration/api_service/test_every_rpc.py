@@ -12,13 +12,20 @@ from google.protobuf.message import Message
 from taskhub.v1.options_pb2 import AccessRule
 
 from api_service.methods import Method, methods
-from tests.integration.api_service.samples import BAD, GOOD, NAMING, WITHOUT_FIELDS
+from tests.integration.api_service.samples import AS_ADMIN, BAD, GOOD, NAMING, WITHOUT_FIELDS
 from tests.support.api import Account, Api, refused
 from tests.support.raw import Raw
 
 METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
 PROTECTED = [path for path, method in METHODS.items() if method.access.kind != AccessRule.PUBLIC]
+ADMINISTRATIVE = [path for path, method in METHODS.items() if method.access.kind == AccessRule.ADMIN]
 KEYED = [path for path, method in METHODS.items() if method.takes_key]
+
+
+@pytest.fixture
+def caller(api: Api, path: str) -> Account:
+    """Somebody who may call the method that is asked."""
+    return api.account("ADMIN" if path in {*ADMINISTRATIVE, *AS_ADMIN} else "MEMBER")
 
 
 def raw(api: Api, path: str) -> Raw:
@@ -38,9 +45,9 @@ def test_every_rpc_has_its_samples() -> None:
 
 
 @pytest.mark.parametrize("path", METHODS)
-def test_a_good_request_is_answered(api: Api, alice: Account, path: str) -> None:
-    request = GOOD[path](api, alice).SerializeToString()
-    answer, call = raw(api, path).with_call(request, metadata=(*alice.metadata, ("x-request-id", "mine")), timeout=10)
+def test_a_good_request_is_answered(api: Api, caller: Account, path: str) -> None:
+    request = GOOD[path](api, caller).SerializeToString()
+    answer, call = raw(api, path).with_call(request, metadata=(*caller.metadata, ("x-request-id", "mine")), timeout=10)
     METHODS[path].response.FromString(answer)
     # A stream says it at its beginning, and again at an end that nobody here waits for.
     said = call.initial_metadata() if METHODS[path].server_streaming else call.trailing_metadata()
@@ -55,10 +62,19 @@ def test_no_token(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PROTECTED)
-def test_two_tokens_are_none(api: Api, alice: Account, path: str) -> None:
-    metadata = (*alice.metadata, *alice.metadata)
+def test_two_tokens_are_none(api: Api, caller: Account, path: str) -> None:
+    metadata = (*caller.metadata, *caller.metadata)
     found = refused(raw(api, path), METHODS[path].request().SerializeToString(), metadata=metadata)
     assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("path", ADMINISTRATIVE)
+def test_what_is_for_administrators_is_for_nobody_else(api: Api, alice: Account, path: str) -> None:
+    request = GOOD[path](api, api.account("ADMIN"))
+    before = effects(api)
+    found = refused(raw(api, path), request.SerializeToString(), metadata=alice.metadata)
+    assert (found.code, found.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
+    assert effects(api) == before
 
 
 @pytest.mark.parametrize("path", NAMING)
@@ -72,26 +88,26 @@ def test_a_strangers_resource_looks_like_a_missing_one(api: Api, alice: Account,
 
 
 @pytest.mark.parametrize("path", BAD)
-def test_a_malformed_field_is_named(api: Api, alice: Account, path: str) -> None:
+def test_a_malformed_field_is_named(api: Api, caller: Account, path: str) -> None:
     field, request = BAD[path]
-    found = refused(raw(api, path), request.SerializeToString(), metadata=alice.metadata)
+    found = refused(raw(api, path), request.SerializeToString(), metadata=caller.metadata)
     assert found.code == grpc.StatusCode.INVALID_ARGUMENT
     assert field in found.fields
 
 
 @pytest.mark.parametrize("path", METHODS)
-def test_bytes_that_are_no_message(api: Api, alice: Account, path: str) -> None:
-    found = refused(raw(api, path), b"\x0a\xff\xff\xff\xff", metadata=alice.metadata)
+def test_bytes_that_are_no_message(api: Api, caller: Account, path: str) -> None:
+    found = refused(raw(api, path), b"\x0a\xff\xff\xff\xff", metadata=caller.metadata)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_MALFORMED")
 
 
 @pytest.mark.parametrize("path", KEYED)
-def test_the_same_key_twice_is_one_effect_and_one_answer(api: Api, alice: Account, path: str) -> None:
-    request, metadata = GOOD[path](api, alice), alice.with_key(str(uuid.uuid4()))
+def test_the_same_key_twice_is_one_effect_and_one_answer(api: Api, caller: Account, path: str) -> None:
+    request, metadata = GOOD[path](api, caller), caller.with_key(str(uuid.uuid4()))
     first, first_metadata = send(api, path, request, metadata)
     before = effects(api)
     if path == "AuthService/Logout":  # its own token is over now
-        metadata = (*api.sign_in(alice.id, alice.email).metadata, metadata[-1])
+        metadata = (*api.sign_in(caller.id, caller.email).metadata, metadata[-1])
     second, second_metadata = send(api, path, request, metadata)
     assert second == first
     assert "idempotency-replayed" not in first_metadata
@@ -100,8 +116,8 @@ def test_the_same_key_twice_is_one_effect_and_one_answer(api: Api, alice: Accoun
 
 
 @pytest.mark.parametrize("path", sorted(set(KEYED) - WITHOUT_FIELDS))
-def test_the_same_key_with_another_request(api: Api, alice: Account, path: str) -> None:
-    request, metadata = GOOD[path](api, alice), alice.with_key(str(uuid.uuid4()))
+def test_the_same_key_with_another_request(api: Api, caller: Account, path: str) -> None:
+    request, metadata = GOOD[path](api, caller), caller.with_key(str(uuid.uuid4()))
     send(api, path, request, metadata)
     before = effects(api)
     other = another(METHODS[path], request)
@@ -112,10 +128,10 @@ def test_the_same_key_with_another_request(api: Api, alice: Account, path: str) 
 
 @pytest.mark.parametrize("path", KEYED)
 @pytest.mark.parametrize("keys", [[""], ["x" * 256], ["one", "two"]], ids=["empty", "long", "two"])
-def test_a_malformed_key(api: Api, alice: Account, path: str, keys: list[str]) -> None:
-    request = GOOD[path](api, alice)
+def test_a_malformed_key(api: Api, caller: Account, path: str, keys: list[str]) -> None:
+    request = GOOD[path](api, caller)
     before = effects(api)
-    metadata = (*alice.metadata, *(("idempotency-key", key) for key in keys))
+    metadata = (*caller.metadata, *(("idempotency-key", key) for key in keys))
     found = refused(raw(api, path), request.SerializeToString(), metadata=metadata)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_INVALID")
     assert effects(api) == before
@@ -124,11 +140,11 @@ def test_a_malformed_key(api: Api, alice: Account, path: str, keys: list[str]) -
 @pytest.mark.parametrize(
     "path", [path for path in KEYED if "validate_only" in METHODS[path].request.DESCRIPTOR.fields_by_name]
 )
-def test_validate_only_answers_and_writes_nothing(api: Api, alice: Account, path: str) -> None:
-    request: Any = GOOD[path](api, alice)
+def test_validate_only_answers_and_writes_nothing(api: Api, caller: Account, path: str) -> None:
+    request: Any = GOOD[path](api, caller)
     request.validate_only = True
     before = effects(api)
-    key = alice.with_key(str(uuid.uuid4()))
+    key = caller.with_key(str(uuid.uuid4()))
     send(api, path, request, key)
     assert effects(api) == before
     request.validate_only = False
@@ -142,9 +158,10 @@ def another(method: Method, request: Message) -> Message:
         if field in method.request.DESCRIPTOR.fields_by_name and field != "validate_only":
             setattr(other, field, value)
             return other  # type: ignore[no-any-return]
-    if "task" in method.request.DESCRIPTOR.fields_by_name:
-        other.task.title = "Another title"
-        return other  # type: ignore[no-any-return]
+    for holder, field in (("task", "title"), ("user", "display_name")):
+        if holder in method.request.DESCRIPTOR.fields_by_name:
+            setattr(getattr(other, holder), field, "Another")
+            return other  # type: ignore[no-any-return]
     # Anonymous methods are scoped by the one field they have; an unknown field is another request of the same subject.
     return method.request.FromString(request.SerializeToString() + b"\xf8\x3f\x01")
 
@@ -154,7 +171,7 @@ def effects(api: Api) -> list[tuple[Any, ...]]:
     return api.execute(
         """
         SELECT (SELECT count(*) FROM tasks), (SELECT coalesce(sum(version), 0) FROM tasks),
-               (SELECT count(*) FROM events), (SELECT count(*) FROM jobs), (SELECT count(*) FROM users),
+               (SELECT count(*) FROM events), (SELECT count(*) FROM jobs), (SELECT sum(version) FROM users),
                (SELECT count(*) FROM registrations), (SELECT count(revoke_time) FROM sessions),
                (SELECT count(*) FROM idempotency_records)
         """

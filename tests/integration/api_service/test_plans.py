@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import psycopg
 import pytest
 
+from api_service.accounts import queries as accounts
 from api_service.auth import queries as auth
 from api_service.database import Connection
 from api_service.jobs import queries as jobs
@@ -17,6 +19,7 @@ from api_service.tasks import queries as tasks
 from api_service.users import queries as users
 
 ID = uuid.uuid4()
+NOW = datetime.now(UTC)
 
 
 class Planner:
@@ -64,6 +67,9 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "jobs.get": lambda c: jobs.get(c, ID, reader=ID, reads_all=False),
     "jobs.attempts": lambda c: jobs.attempts(c, ID, before=None, limit=50),
     "users.user": lambda c: users.user(c, ID),
+    "users.end_sessions": lambda c: users.end_sessions(c, ID),
+    "users.page": lambda c: users.page(c, email="", state=None, show_deleted=False, before=None, limit=50),
+    "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ID, "users/1", NOW, NOW),
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
     "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),
     "auth.take_registrations": lambda c: auth.take_registrations(c, ID),

@@ -1,0 +1,1 @@
+"""What accounts of people and of services have in common."""

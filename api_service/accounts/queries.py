@@ -1,0 +1,37 @@
+"""The SQL that accounts of every kind share."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from api_service.database import Connection
+
+
+async def delete_tasks(
+    connection: Connection, owner_id: uuid.UUID, actor: str, delete_time: datetime, purge_time: datetime
+) -> None:
+    """Marks every live task of an owner as deleted, with an event each. They are purged when the account is."""
+    await connection.execute(
+        """
+        WITH deleted AS (
+            UPDATE tasks SET delete_time = %(delete_time)s, purge_time = %(purge_time)s,
+                             update_time = %(delete_time)s, version = version + 1
+            WHERE owner_id = %(owner)s AND delete_time IS NULL
+            RETURNING id
+        )
+        INSERT INTO events (kind, resource, actor, owner_id, changes)
+        SELECT 'task.deleted', 'tasks/' || id, %(actor)s, %(owner)s, %(changes)s FROM deleted ORDER BY id
+        """,
+        {
+            "owner": owner_id,
+            "actor": actor,
+            "delete_time": delete_time,
+            "purge_time": purge_time,
+            "changes": Jsonb(
+                {"delete_time": [None, delete_time.isoformat()], "purge_time": [None, purge_time.isoformat()]}
+            ),
+        },
+    )
