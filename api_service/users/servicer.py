@@ -66,7 +66,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         async with self._database.connection() as connection:
             users = await service.page(
                 connection,
-                email=normalise(request.email),
+                email=normalise(request.email) if request.email else "",
                 state=UserState(user_pb2.User.State.Name(request.state)) if request.state else None,
                 show_deleted=request.show_deleted,
                 before=uuid.UUID(bytes=cursor) if cursor else None,

@@ -47,7 +47,7 @@ def kept_out(api: Api, account: Account) -> bool:
     """Whether every process has heard; one connection is answered by one of them."""
     channels = [api.connect() for _ in range(6)]
     try:
-        calls = [channel.unary_unary("/taskhub.v1.UserService/GetUser") for channel in channels]
+        calls: list[Any] = [channel.unary_unary("/taskhub.v1.UserService/GetUser") for channel in channels]
         request = users.GetUserRequest(name=ME).SerializeToString()
         found = [refused(call, request, metadata=account.metadata).reason for call in calls]
     except AssertionError:
