@@ -121,9 +121,9 @@ class Api:
         tokens = self.auth.Login(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)).tokens
         return Account(id_, email, (("authorization", f"Bearer {tokens.access_token}"),), tokens.refresh_token, role)
 
-    def task(self, owner: Account, title: str = "Write the report") -> task_pb2.Task:
+    def task(self, owner: Account, title: str = "Write the report", **fields: Any) -> task_pb2.Task:
         """Makes a task."""
-        request = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title=title))
+        request = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title=title, **fields))
         created = self.tasks.CreateTask(request, metadata=owner.metadata)
         assert isinstance(created, task_pb2.Task)
         return created

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -19,6 +21,7 @@ from worker_service.runner import Runner
 from worker_service.settings import WorkerSettings
 
 Send = Callable[[], None]
+DUE = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -102,4 +105,71 @@ def test_the_user_and_password_of_the_url_are_used(mail_settings: WorkerSettings
     id_ = jobs.verification()
     _send(WorkerSettings.model_validate({**mail_settings.model_dump(), "smtp_url": url, "retry_base_seconds": 60}))
     assert jobs.state(id_) == "WAITING"
+    assert mailbox.messages == []
+
+
+def _task(jobs: Jobs) -> uuid.UUID:
+    """Inserts an open task of Ada's."""
+    id_ = new_id()
+    insert = "INSERT INTO tasks (id, owner_id, title, due_time) VALUES (%s, %s, %s, %s)"
+    jobs.connection.execute(insert, [id_, jobs.user(), "Ship\tit", DUE])
+    return id_
+
+
+def _remind(jobs: Jobs, task: uuid.UUID) -> uuid.UUID:
+    args = {"template": "reminder", "task": str(task), "field": "due_time", "time": DUE.isoformat()}
+    return jobs.enqueue(args=args)
+
+
+def test_a_reminder_goes_to_the_owner_where_nobody_is_assigned(
+    mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    _remind(jobs, _task(jobs))
+    _send(mail_settings)
+    (message,) = mailbox.messages
+    assert (message["To"], message["Subject"]) == ("Ada <ada@example.com>", "Reminder: Ship it")
+
+
+def test_a_reminder_and_an_assignment_go_to_the_assignee(
+    mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    bob = jobs.user("bob@example.com", "Bob")
+    task = _task(jobs)
+    jobs.connection.execute("UPDATE tasks SET assignee_id = %s, assignee_kind = 'users'", [bob])
+    _remind(jobs, task)
+    jobs.enqueue(args={"template": "assigned", "task": str(task), "user": str(bob)})
+    _send(mail_settings)
+    assert {(mail["To"], mail["Subject"]) for mail in mailbox.messages} == {
+        ("Bob <bob@example.com>", "Reminder: Ship it"),
+        ("Bob <bob@example.com>", "Assigned to you: Ship it"),
+    }
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"due_time": DUE + timedelta(seconds=1)},
+        {"due_time": None},
+        {"state": "CANCELLED"},
+        {"delete_time": DUE, "purge_time": DUE},
+    ],
+)
+def test_a_reminder_that_the_task_no_longer_wants_is_not_sent(
+    columns: dict[str, object], mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    task = _task(jobs)
+    assignments = ", ".join(f"{column} = %({column})s" for column in columns)
+    jobs.connection.execute(f"UPDATE tasks SET {assignments}", columns)
+    id_ = _remind(jobs, task)
+    _send(mail_settings)
+    assert jobs.job(id_)["result"] == {"skipped": "task is gone, closed or has another time"}
+    assert mailbox.messages == []
+
+
+def test_whoever_is_no_longer_assigned_is_told_nothing(
+    mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    id_ = jobs.enqueue(args={"template": "assigned", "task": str(_task(jobs)), "user": str(new_id())})
+    _send(mail_settings)
+    assert jobs.job(id_)["result"] == {"skipped": "task is gone, closed or somebody else's"}
     assert mailbox.messages == []
