@@ -438,7 +438,8 @@ def open_task(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
         """
         SELECT title, due_time, remind_time, assignee_id, email, display_name
         FROM tasks JOIN users ON users.id = coalesce(assignee_id, owner_id)
-        WHERE tasks.id = %s AND delete_time IS NULL AND state IN ('TODO', 'IN_PROGRESS')
+            AND users.disable_time IS NULL AND users.delete_time IS NULL
+        WHERE tasks.id = %s AND tasks.delete_time IS NULL AND state IN ('TODO', 'IN_PROGRESS')
         """,
         [id_],
     ).fetchone()

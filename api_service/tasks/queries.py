@@ -263,7 +263,14 @@ async def trees(connection: Connection, ids: Collection[uuid.UUID]) -> list[Node
 async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
     """Returns the accounts among `ids` that tasks can be assigned to, each with its kind; none of them can go now."""
     cursor = await connection.execute(
-        "SELECT id, kind FROM principals WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", (list(ids),)
+        """
+        SELECT id, kind FROM principals
+        WHERE id = ANY(%(ids)s) AND NOT EXISTS (
+            SELECT FROM users WHERE users.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
+        )
+        ORDER BY id FOR KEY SHARE
+        """,
+        {"ids": list(ids)},
     )
     return {(id_, kind) for id_, kind in await cursor.fetchall()}
 

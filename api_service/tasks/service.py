@@ -79,24 +79,19 @@ def stands_alone(principal: Principal, task: Task) -> bool:
     return task.parent_id is None and task.assignee_id in (None, principal.id)
 
 
-async def create(connection: Connection, principal: Principal, task: Task, claim: dict[str, Any] | None = None) -> bool:
-    """Writes a new task that stands alone in one statement; or nothing, where the claim on the key finds it taken."""
-    if task.due_time is not None or task.remind_time is not None:
-        return await create_all(connection, principal, [task], claim)
-    event = created(principal, task)
-    if claim is not None:
-        return await queries.insert_once(connection, task, event, claim)
-    await queries.insert(connection, task, event)
-    return True
-
-
 async def create_all(
     connection: Connection, principal: Principal, tasks: Sequence[Task], claim: dict[str, Any] | None = None
 ) -> bool:
     """Writes new tasks in one statement; or nothing, where the claim on the key finds it taken."""
+    now = datetime.now(UTC)
     events = [created(principal, task) for task in tasks]
-    mails = [each for task in tasks for each in notices(principal, None, task, datetime.now(UTC))]
-    return await queries.insert_all(connection, tasks, events, mails, claim)
+    mails = [each for task in tasks for each in notices(principal, None, task, now)]
+    if len(tasks) > 1 or mails:
+        return await queries.insert_all(connection, tasks, events, mails, claim)
+    if claim is not None:
+        return await queries.insert_once(connection, tasks[0], events[0], claim)
+    await queries.insert(connection, tasks[0], events[0])
+    return True
 
 
 async def check_all(connection: Connection, principal: Principal, tasks: Sequence[Task], paths: Sequence[str]) -> None:
@@ -126,6 +121,16 @@ def task_list(principal: Principal, filter_: str, order_by: str, *, show_deleted
     """Returns a list of the tasks that the caller may see. Raises FilterInvalid or OrderInvalid."""
     reader = None if principal.holds(READ_ALL) else principal.id
     return listing.task_list(reader, filter_, order_by, show_deleted=show_deleted)
+
+
+async def get_all(connection: Connection, principal: Principal, ids: Sequence[uuid.UUID]) -> list[Task]:
+    """Returns tasks, deleted or not, in the order of `ids`. Raises NotFound where `get` would."""
+    found = await queries.get_all(connection, ids, reader=principal.id, reads_all=principal.holds(READ_ALL))
+    for index, id_ in enumerate(ids):
+        with element(f"names[{index}]"):
+            if id_ not in found:
+                raise NotFound
+    return [found[id_] for id_ in ids]
 
 
 async def update_all(connection: Connection, principal: Principal, edits: Sequence[Edit]) -> list[Task]:

@@ -15,11 +15,12 @@ from api_service.idempotency import Idempotency
 from api_service.keyset import pack, unpack
 from api_service.paging import Pager, page_size
 from api_service.tasks import listing, service
-from api_service.tasks.messages import changed_fields, new_fields, to_message
-from api_service.tasks.service import Edit, Removal
+from api_service.tasks.batches import Batches
+from api_service.tasks.creation import Creation
+from api_service.tasks.messages import new_fields, to_message
+from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
 from shared.crypto import Secrets
-from shared.errors import InvalidArgument
 from shared.ids import parse_name
 from shared.states import TaskAction
 
@@ -35,37 +36,13 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self._idempotency = idempotency
         self._secrets = secrets
         self._jobs = jobs
+        self._creation = Creation(database, idempotency, jobs)
+        self._batches = Batches(database, idempotency, jobs)
 
     async def CreateTask(self, request: task_service_pb2.CreateTaskRequest, call: Call) -> Message | bytes:
         """One round trip, key, event and stored answer included, unless there is something to look at before."""
         task = service.new_task(call.principal, new_fields(request.task))
-        answer = to_message(task)
-        if not service.stands_alone(call.principal, task):
-            return await self._create_checked(request, call, [task], [""], answer)
-        if request.validate_only:
-            return answer
-        record = self._idempotency.record(call, request)
-        if record is None:
-            async with self._database.connection() as connection:
-                await service.create(connection, call.principal, task)
-            return answer
-        response = answer.SerializeToString()
-        async with self._idempotency.turn(call, record):
-            async with self._database.connection() as connection, self._idempotency.claiming(call):
-                first = await service.create(connection, call.principal, task, record.parameters(response))
-            return response if first else await self._idempotency.replay(call, record)
-
-    async def _create_checked(
-        self, request: Any, call: Call, tasks: list[Task], paths: list[str], answer: Message
-    ) -> Message | bytes:
-        async def work(connection: Connection) -> Message:
-            await service.check_all(connection, call.principal, tasks, paths)
-            await service.create_all(connection, call.principal, tasks)
-            return answer
-
-        result = await self._idempotency.run(call, request, work, dry_run=request.validate_only)
-        self._jobs.wake()
-        return result
+        return await self._creation.run(request, call, [task], [""], to_message(task))
 
     async def GetTask(self, request: task_service_pb2.GetTaskRequest, call: Call) -> task_pb2.Task:
         """One round trip."""
@@ -92,25 +69,22 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:
         """Reads the mask before anything is locked."""
-        if not request.task.name:
-            raise InvalidArgument("task.name", "value is required")
-        edit = Edit(parse_name("tasks", request.task.name), request.task.etag, changed_fields(request))
+        wanted = edit(request)
 
         async def work(connection: Connection) -> Message:
-            [task] = await service.update_all(connection, call.principal, [edit])
+            [task] = await service.update_all(connection, call.principal, [wanted])
             return to_message(task)
 
         answer = await self._idempotency.run(call, request, work, dry_run=request.validate_only)
-        if edit.fields.get("assignee_id") is not None:
+        if wanted.fields.get("assignee_id") is not None:
             self._jobs.wake()
         return answer
 
     async def DeleteTask(self, request: task_service_pb2.DeleteTaskRequest, call: Call) -> Message | bytes:
         """A missing task is no error where the caller allows it."""
-        removal = Removal(parse_name("tasks", request.name), request.etag, request.allow_missing, request.force)
 
         async def change(connection: Connection, _: uuid.UUID) -> Task | None:
-            return (await service.delete_all(connection, call.principal, [removal]))[0]
+            return (await service.delete_all(connection, call.principal, [removal(request)]))[0]
 
         return await self._change(request, call, request.name, change)
 
@@ -137,6 +111,24 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     async def ReopenTask(self, request: task_service_pb2.ReopenTaskRequest, call: Call) -> Message | bytes:
         """See the contract."""
         return await self._move(request, call, TaskAction.REOPEN)
+
+    async def BatchCreateTasks(self, request: task_service_pb2.BatchCreateTasksRequest, call: Call) -> Message | bytes:
+        """See `Batches`."""
+        return await self._batches.create(request, call)
+
+    async def BatchGetTasks(
+        self, request: task_service_pb2.BatchGetTasksRequest, call: Call
+    ) -> task_service_pb2.BatchGetTasksResponse:
+        """See `Batches`."""
+        return await self._batches.get(request, call)
+
+    async def BatchUpdateTasks(self, request: task_service_pb2.BatchUpdateTasksRequest, call: Call) -> Message | bytes:
+        """See `Batches`."""
+        return await self._batches.update(request, call)
+
+    async def BatchDeleteTasks(self, request: task_service_pb2.BatchDeleteTasksRequest, call: Call) -> Message | bytes:
+        """See `Batches`."""
+        return await self._batches.delete(request, call)
 
     async def _move(self, request: Any, call: Call, action: TaskAction, *, force: bool = False) -> Message | bytes:
         async def change(connection: Connection, id_: uuid.UUID) -> Task:

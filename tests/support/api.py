@@ -60,6 +60,7 @@ class Refusal:
     retry_seconds: float | None = None
     message: str = ""
     request_id: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class Api:
@@ -148,6 +149,7 @@ def _note(found: Refusal, message: Any) -> None:
         case error_details_pb2.ErrorInfo():
             assert message.domain == "taskhub"
             found.reason = message.reason
+            found.metadata = dict(message.metadata)
         case error_details_pb2.BadRequest():
             found.fields = [violation.field for violation in message.field_violations]
         case error_details_pb2.RetryInfo():

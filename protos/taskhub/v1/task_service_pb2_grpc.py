@@ -95,6 +95,26 @@ class TaskServiceStub:
                 request_serializer=taskhub_dot_v1_dot_task__service__pb2.ReopenTaskRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_task__pb2.Task.FromString,
                 _registered_method=True)
+        self.BatchCreateTasks = channel.unary_unary(
+                '/taskhub.v1.TaskService/BatchCreateTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.FromString,
+                _registered_method=True)
+        self.BatchGetTasks = channel.unary_unary(
+                '/taskhub.v1.TaskService/BatchGetTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
+                _registered_method=True)
+        self.BatchUpdateTasks = channel.unary_unary(
+                '/taskhub.v1.TaskService/BatchUpdateTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksResponse.FromString,
+                _registered_method=True)
+        self.BatchDeleteTasks = channel.unary_unary(
+                '/taskhub.v1.TaskService/BatchDeleteTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -219,6 +239,46 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreateTasks(self, request, context):
+        """Creates up to 1,000 tasks, all of them or none, in the order of the requests.
+
+        Takes an idempotency key. Errors: those of CreateTask; the fields and the metadata `element` of an error say which
+        request it is about, `requests[3]`. A request of a batch has no `validate_only` of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetTasks(self, request, context):
+        """Returns up to 1,000 tasks, all of them or none, in the order of the names; deleted ones as GetTask does.
+
+        Errors: NOT_FOUND, with the metadata `element` naming which, `names[3]`. Over REST the names are query parameters,
+        and an address of more than about 60 KiB is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchUpdateTasks(self, request, context):
+        """Updates up to 1,000 tasks, each one once, all of them or none, in the order of the requests.
+
+        Takes an idempotency key. Errors: those of UpdateTask; the fields and the metadata `element` of an error say which
+        request it is about, `requests[3]`. A request of a batch has no `validate_only` of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDeleteTasks(self, request, context):
+        """Deletes up to 1,000 tasks, each one named once, all of them or none. A task and its subtasks may be named together.
+
+        Takes an idempotency key. Errors: those of DeleteTask; the fields and the metadata `element` of an error say which
+        request it is about, `requests[3]`. A request of a batch has no `validate_only` of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -271,6 +331,26 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ReopenTask,
                     request_deserializer=taskhub_dot_v1_dot_task__service__pb2.ReopenTaskRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'BatchCreateTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.SerializeToString,
+            ),
+            'BatchGetTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.SerializeToString,
+            ),
+            'BatchUpdateTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchUpdateTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksResponse.SerializeToString,
+            ),
+            'BatchDeleteTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -553,6 +633,114 @@ class TaskService:
             '/taskhub.v1.TaskService/ReopenTask',
             taskhub_dot_v1_dot_task__service__pb2.ReopenTaskRequest.SerializeToString,
             taskhub_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/BatchCreateTasks',
+            taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/BatchGetTasks',
+            taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchUpdateTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/BatchUpdateTasks',
+            taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.BatchUpdateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDeleteTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/BatchDeleteTasks',
+            taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,6 +15,9 @@ from tests.support.api import PASSWORD, SECRET, Account, Api
 
 Sample = Callable[[Api, Account], Message]
 
+tasks = task_service_pb2
+users = user_service_pb2
+
 
 def _registration(api: Api) -> str:
     """Returns the token of a verification link."""
@@ -61,9 +64,17 @@ def _on_task(request: type[Any], *, deleted: bool = False, state: str = "TODO") 
     return make
 
 
-def _update(api: Api, caller: Account) -> Message:
+def _update(api: Api, caller: Account) -> task_service_pb2.UpdateTaskRequest:
     task = task_pb2.Task(name=api.task(caller).name, description="more")
     return task_service_pb2.UpdateTaskRequest(task=task, update_mask={"paths": ["description"]})
+
+
+def _batch_update(api: Api, caller: Account) -> Message:
+    return tasks.BatchUpdateTasksRequest(requests=[_update(api, caller)])
+
+
+def _batch_delete(api: Api, caller: Account) -> Message:
+    return tasks.BatchDeleteTasksRequest(requests=[tasks.DeleteTaskRequest(name=api.task(caller).name)])
 
 
 def _register() -> auth_service_pb2.RegisterRequest:
@@ -84,9 +95,6 @@ def _disabled(api: Api, _: Account) -> Message:
     api.execute("UPDATE users SET disable_time = now() WHERE id = %s", (user.id,))
     return users.EnableUserRequest(name=user.name)
 
-
-tasks = task_service_pb2
-users = user_service_pb2
 
 GOOD: dict[str, Sample] = {
     "AuthService/Register": lambda _, __: _register(),
@@ -113,6 +121,12 @@ GOOD: dict[str, Sample] = {
     "TaskService/CompleteTask": _on_task(tasks.CompleteTaskRequest, state="IN_PROGRESS"),
     "TaskService/CancelTask": _on_task(tasks.CancelTaskRequest),
     "TaskService/ReopenTask": _on_task(tasks.ReopenTaskRequest, state="DONE"),
+    "TaskService/BatchCreateTasks": lambda _, __: tasks.BatchCreateTasksRequest(
+        requests=[tasks.CreateTaskRequest(task=task_pb2.Task(title=title)) for title in ("One", "Two")]
+    ),
+    "TaskService/BatchGetTasks": lambda api, me: tasks.BatchGetTasksRequest(names=[api.task(me).name]),
+    "TaskService/BatchUpdateTasks": _batch_update,
+    "TaskService/BatchDeleteTasks": _batch_delete,
     "JobService/GetJob": lambda api, me: job_service_pb2.GetJobRequest(name=_job(api, me)),
     "JobService/ListJobs": lambda _, __: job_service_pb2.ListJobsRequest(),
     "JobService/ListJobAttempts": lambda api, me: job_service_pb2.ListJobAttemptsRequest(parent=_job(api, me)),
@@ -142,6 +156,18 @@ BAD: dict[str, tuple[str, Message]] = {
     "TaskService/CompleteTask": ("etag", tasks.CompleteTaskRequest(name=f"tasks/{uuid.uuid4()}", etag="x" * 65)),
     "TaskService/CancelTask": ("name", tasks.CancelTaskRequest(name="tasks/\N{SNOWMAN}")),
     "TaskService/ReopenTask": ("name", tasks.ReopenTaskRequest(name="tasks/" + "A" * 36)),
+    "TaskService/BatchCreateTasks": (
+        "requests[1].task.title",
+        tasks.BatchCreateTasksRequest(
+            requests=[tasks.CreateTaskRequest(task=task_pb2.Task(title=title)) for title in ("One", "\u2028")]
+        ),
+    ),
+    "TaskService/BatchGetTasks": ("names[0]", tasks.BatchGetTasksRequest(names=["tasks/-"])),
+    "TaskService/BatchUpdateTasks": (
+        "requests[0].task.name",
+        tasks.BatchUpdateTasksRequest(requests=[tasks.UpdateTaskRequest(task=task_pb2.Task(title="New"))]),
+    ),
+    "TaskService/BatchDeleteTasks": ("requests", tasks.BatchDeleteTasksRequest()),
     "JobService/GetJob": ("name", job_service_pb2.GetJobRequest(name="job")),
     "JobService/ListJobs": ("page_size", job_service_pb2.ListJobsRequest(page_size=-1)),
     "JobService/ListJobAttempts": ("parent", job_service_pb2.ListJobAttemptsRequest(parent="jobs/-")),
@@ -165,6 +191,9 @@ NAMING = [
     "TaskService/CompleteTask",
     "TaskService/CancelTask",
     "TaskService/ReopenTask",
+    "TaskService/BatchGetTasks",
+    "TaskService/BatchUpdateTasks",
+    "TaskService/BatchDeleteTasks",
     "JobService/GetJob",
     "JobService/ListJobAttempts",
 ]

@@ -101,10 +101,15 @@ def test_a_dry_run_mails_nobody(api: Api, alice: Account, bob: Account) -> None:
     assert api.execute("SELECT count(*) FROM jobs") == before
 
 
-@pytest.mark.parametrize("assignee", [f"users/{NOBODY}", "users/me", f"serviceAccounts/{NOBODY}", "swapped"])
+@pytest.mark.parametrize(
+    "assignee", [f"users/{NOBODY}", "users/me", f"serviceAccounts/{NOBODY}", "swapped", "disabled"]
+)
 def test_an_assignee_that_cannot_be_is_named(api: Api, alice: Account, bob: Account, assignee: str) -> None:
     if assignee == "swapped":  # there is one with this id, of another kind
         assignee = f"serviceAccounts/{bob.id}"
+    if assignee == "disabled":
+        api.execute("UPDATE users SET disable_time = now() WHERE id = %s", (bob.id,))
+        assignee = bob.name
     name = api.task(alice).name
     for method, request in (
         (api.tasks.CreateTask, v1.CreateTaskRequest(task=Task(title="x", assignee=assignee))),
