@@ -46,8 +46,9 @@ format: .venv/.dev ## Lay out the code and mend what can be mended
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-protos: .venv/.dev ## Write the Python stubs of the .proto files anew
+protos: .venv/.dev ## Write the Python stubs of the .proto files and the table of their access rules anew
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python -m docs.generate
 
 openapi: .venv/.dev .cache/bin/protoc-gen-connect-openapi ## Write docs/openapi.yaml anew (needs Go, for its generator)
 	@$(BIN)/python -m deploy.gateway.openapi
