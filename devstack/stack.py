@@ -92,7 +92,6 @@ class Stack:
         database = postgres.url(at.postgres, self._passwords["postgres"])
         told = {
             "TASKHUB_DATABASE_URL": database,
-            "TASKHUB_DATABASE_DIRECT_URL": database,
             "TASKHUB_BROKER_URL": redis.url(at.redis, self._passwords["redis"]),
             "TASKHUB_GRPC_ADDRESS": str(at.grpc),
             "TASKHUB_REST_ADDRESS": str(at.rest),

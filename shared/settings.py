@@ -29,6 +29,11 @@ class DatabaseSettings(BaseSettings):
         return str(self.database_url)
 
     @property
+    def pooled(self) -> bool:
+        """Whether a transaction pooler stands between: then nothing may be prepared, set or known of a session."""
+        return self.direct_dsn != self.dsn
+
+    @property
     def direct_dsn(self) -> str:
         """The connection string of what needs a session of its own."""
         return str(self.database_direct_url or self.database_url)

@@ -45,7 +45,6 @@ class Runner:
         self._registry = registry
         self._tracer = tracer
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._pooled = settings.database_direct_url is not None
         self._engine = self._database("taskhub-worker", BY_INDEX)
         # Whoever freezes inside a transaction is cut off before it can block its successor for ever.
         idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
@@ -89,7 +88,7 @@ class Runner:
         self._tracer.close()
 
     def _database(self, name: str, setup: str) -> Database:
-        return Database(self._settings.dsn, name, pooled=self._pooled, setup=setup)
+        return Database(self._settings.dsn, name, pooled=self._settings.pooled, setup=setup)
 
     def _drain(self, queue: str) -> None:
         end = time.monotonic() + SLICE
