@@ -299,6 +299,8 @@ jobs = Table(
     # The fence: rises with every claim and never falls. A finish that names an older one changes nothing.
     Column("claim_token", BigInteger, nullable=False, server_default="0"),
     _time("lease_expire_time", nullable=True),
+    # Who runs it, or ran it last: "host:pid".
+    Column("worker", Text, nullable=True),
     # The database session that claimed it, and when its worker last gave a sign of life: a session that is gone ends
     # the lease early.
     Column("session_pid", Integer, nullable=True),
@@ -342,6 +344,7 @@ jobs = Table(
     Index("jobs_task_id_idx", "task_id", postgresql_where=text("task_id IS NOT NULL")),
 )
 
+# Attempts that ended without success; the present one, and the one that succeeded, is the job's own row.
 job_attempts = Table(
     "job_attempts",
     metadata,

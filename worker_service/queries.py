@@ -33,10 +33,15 @@ SELECT jobs.id, jobs.claim_token FROM unnest(%(ids)s::uuid[], %(claim_tokens)s::
 JOIN jobs ON jobs.id = mine.id AND jobs.state = 'RUNNING' AND jobs.claim_token = mine.claim_token
 """
 
-#: Closes the attempts of the rows that `ended` holds.
+#: Writes down the attempts that `ended` holds. Only those that did not succeed: see `shared.attempts`. (The release
+#: before wrote a row at the claim.)
 _CLOSE = """
-UPDATE job_attempts SET state = %(attempt_state)s, error = %(error)s::jsonb, end_time = clock_timestamp()
-FROM ended WHERE job_attempts.job_id = ended.id AND job_attempts.claim_token = ended.claim_token
+INSERT INTO job_attempts (job_id, claim_token, attempt, state, worker, start_time, end_time, error)
+SELECT id, claim_token, number, %(attempt_state)s, coalesce(worker, ''), coalesce(start_time, now()), clock_timestamp(),
+    %(error)s::jsonb
+FROM ended
+ON CONFLICT (job_id, claim_token) DO UPDATE
+    SET state = EXCLUDED.state, end_time = EXCLUDED.end_time, error = EXCLUDED.error
 """
 
 
@@ -88,7 +93,7 @@ def claim(
     session: Session | None = None,
     limit: int = 1,
 ) -> list[Claimed]:
-    """Takes the next due jobs of `queue` under a lease, and opens their attempts.
+    """Takes the next due jobs of `queue` under a lease.
 
     A job marked solo comes alone. So does one that nothing else was found beside, which is then marked as well: a loss
     of it tells who was the cause. The limit is part of the text, so that the plan is made for it.
@@ -108,14 +113,11 @@ def claim(
             UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim_token = claim_token + 1,
                 start_time = now(), heartbeat_time = now(),
                 lease_expire_time = now() + make_interval(secs => %(lease)s),
-                session_pid = %(pid)s, session_start_time = %(session_start_time)s,
+                worker = %(worker)s, session_pid = %(pid)s, session_start_time = %(session_start_time)s,
                 solo = (SELECT count(*) FROM chosen) = 1
             WHERE id = ANY(ARRAY(SELECT id FROM chosen))
             RETURNING id, kind, queue, args, attempt, max_attempts, claim_token, traceparent,
                 extract(epoch FROM now() - schedule_time)::float8 AS latency, rank, schedule_time
-        ), opened AS (
-            INSERT INTO job_attempts (job_id, claim_token, attempt, worker)
-            SELECT id, claim_token, attempt, %(worker)s FROM claimed
         )
         SELECT {", ".join(Claimed._fields)} FROM claimed ORDER BY rank, schedule_time, id
         """,
@@ -165,8 +167,8 @@ _SUCCEED = f"""
 WITH ended AS (
     UPDATE jobs SET state = 'SUCCEEDED', result = %(result)s::jsonb, error = NULL,
         lease_expire_time = NULL, end_time = clock_timestamp()
-    WHERE {_FENCE} RETURNING id, claim_token
-), closed AS ({_CLOSE})
+    WHERE {_FENCE} RETURNING id
+)
 """
 
 
@@ -184,13 +186,13 @@ def succeed_or_abort(connection: Connection, job: Claimed, result: str | None) -
 
 
 def _success(job: Claimed, result: str | None) -> dict[str, Any]:
-    return {**job.fence, "result": result, "attempt_state": "SUCCEEDED", "error": None}
+    return {**job.fence, "result": result}
 
 
 def succeed_all(connection: Connection, group: Sequence[Done]) -> int:
     """Completes a group, and returns how many of it were still ours. Rows are locked in id order: no deadlocks."""
     return connection.execute(
-        f"""
+        """
         WITH done AS (
             SELECT * FROM unnest(%(ids)s::uuid[], %(claim_tokens)s::bigint[], %(results)s::text[])
                 AS done (id, claim_token, result)
@@ -198,17 +200,14 @@ def succeed_all(connection: Connection, group: Sequence[Done]) -> int:
             SELECT jobs.id, done.result FROM done
             JOIN jobs ON jobs.id = done.id AND jobs.state = 'RUNNING' AND jobs.claim_token = done.claim_token
             ORDER BY jobs.id FOR UPDATE OF jobs
-        ), ended AS (
-            UPDATE jobs SET state = 'SUCCEEDED', result = held.result::jsonb, error = NULL,
-                lease_expire_time = NULL, end_time = clock_timestamp()
-            FROM held WHERE jobs.id = held.id RETURNING jobs.id, claim_token
-        ) {_CLOSE}
+        )
+        UPDATE jobs SET state = 'SUCCEEDED', result = held.result::jsonb, error = NULL,
+            lease_expire_time = NULL, end_time = clock_timestamp()
+        FROM held WHERE jobs.id = held.id
         """,
         {
             **_fences({done.job.id: done.job.claim_token for done in group}),
             "results": [done.result for done in group],
-            "attempt_state": "SUCCEEDED",
-            "error": None,
         },
     ).rowcount
 
@@ -232,7 +231,7 @@ def fail(
                 schedule_time = coalesce(due, schedule_time), rank = coalesce(rank + (due - schedule_time), rank),
                 error = %(error)s::jsonb, lease_expire_time = NULL, solo = false,
                 end_time = CASE WHEN cancel_requested OR %(cancelled)s OR due IS NULL THEN clock_timestamp() END
-            FROM next WHERE {_FENCE} RETURNING id, claim_token
+            FROM next WHERE {_FENCE} RETURNING id, claim_token, attempt AS number, worker, start_time
         ) {_CLOSE}
         """,
         {**job.fence, "delay": delay, "cancelled": cancelled, "attempt_state": "FAILED", "error": status(error)},
@@ -245,7 +244,7 @@ ended AS (
     UPDATE jobs SET state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE 'WAITING' END,
         end_time = CASE WHEN cancel_requested THEN clock_timestamp() END,
         attempt = attempt - 1, lease_expire_time = NULL
-    FROM held WHERE jobs.id = held.id RETURNING jobs.id, jobs.claim_token
+    FROM held WHERE jobs.id = held.id RETURNING jobs.id, jobs.claim_token, attempt + 1 AS number, worker, start_time
 ), woken AS (
     SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended LIMIT 1
 ), closed AS ({_CLOSE} RETURNING job_id)
@@ -266,9 +265,7 @@ def release_all(connection: Connection, worker: str) -> int:
     return connection.execute(
         f"""
         WITH held AS MATERIALIZED (
-            SELECT jobs.id FROM jobs
-            JOIN job_attempts ON job_attempts.job_id = jobs.id AND job_attempts.claim_token = jobs.claim_token
-            WHERE jobs.state = 'RUNNING' AND job_attempts.worker = %(worker)s ORDER BY jobs.id FOR UPDATE OF jobs
+            SELECT id FROM jobs WHERE state = 'RUNNING' AND worker = %(worker)s ORDER BY id FOR UPDATE
         ), {_RELEASE}
         """,
         {"worker": worker, "attempt_state": "RELEASED", "error": None},
@@ -304,7 +301,7 @@ def reap(connection: Connection, lease: float, silence: float, error: TaskHubErr
             )
             ORDER BY id LIMIT %(limit)s FOR UPDATE OF jobs SKIP LOCKED
         ), verdict AS (
-            SELECT jobs.id, CASE WHEN cancel_requested THEN 'CANCELLED'
+            SELECT jobs.id, attempt AS number, CASE WHEN cancel_requested THEN 'CANCELLED'
                 WHEN solo AND attempt >= max_attempts THEN 'FAILED' ELSE 'WAITING' END AS state
             FROM jobs, over WHERE jobs.id = over.id
         ), ended AS (
@@ -313,7 +310,7 @@ def reap(connection: Connection, lease: float, silence: float, error: TaskHubErr
                 error = %(error)s::jsonb, lease_expire_time = NULL,
                 end_time = CASE WHEN verdict.state <> 'WAITING' THEN now() END
             FROM verdict WHERE jobs.id = verdict.id
-            RETURNING jobs.id, claim_token, kind, jobs.state, attempt
+            RETURNING jobs.id, claim_token, kind, jobs.state, attempt, number, worker, start_time
         ), woken AS (
             SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended LIMIT 1
         ), closed AS ({_CLOSE})

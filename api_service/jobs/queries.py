@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from api_service.database import Connection
+from shared.attempts import ATTEMPTS
 
 
 class JobRow(NamedTuple):
@@ -102,7 +103,7 @@ async def page(
 async def attempts(connection: Connection, job_id: uuid.UUID, *, before: int | None, limit: int) -> list[AttemptRow]:
     """Returns up to `limit` attempts at a job, newest first, older than the one with claim token `before`."""
     cursor = await connection.execute(
-        f"SELECT {', '.join(AttemptRow._fields)} FROM job_attempts "
+        f"SELECT {', '.join(AttemptRow._fields)} FROM ({ATTEMPTS}) AS attempts "
         "WHERE job_id = %s AND claim_token < %s ORDER BY claim_token DESC LIMIT %s",
         (job_id, _LAST_TOKEN if before is None else before, limit),
     )

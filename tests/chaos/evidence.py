@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from shared.attempts import ATTEMPTS
 from tests.chaos.ledger import Line
 from tests.chaos.scene import Span
 
@@ -85,7 +86,7 @@ class Evidence:
     def attempts(self) -> dict[str, Rows]:
         """The attempts of the jobs sent, oldest first."""
         found: dict[str, Rows] = {}
-        statement = "SELECT * FROM job_attempts WHERE job_id = ANY(%s) ORDER BY claim_token"
+        statement = f"SELECT * FROM ({ATTEMPTS}) AS attempts WHERE job_id = ANY(%s) ORDER BY claim_token"
         for row in self.query(statement, [list(self.sent_jobs)]):
             found.setdefault(str(row["job_id"]), []).append(row)
         return found

@@ -155,8 +155,7 @@ def _holder(connection: psycopg.Connection[tuple[object, ...]], *, inside: bool)
     """Returns the job, its claim and the process that is in the middle of it."""
     row = connection.execute(
         """
-        SELECT job_id::text, job_attempts.claim_token, worker FROM jobs JOIN job_attempts
-            ON job_id = id AND job_attempts.claim_token = jobs.claim_token
+        SELECT id::text, claim_token, worker FROM jobs
         WHERE kind = 'chaos.hold' AND jobs.state = 'RUNNING' AND args->'inside' = to_jsonb(%(inside)s)
             AND (NOT %(inside)s OR EXISTS (
                 SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%%probe_ledger%%'

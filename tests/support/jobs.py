@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from shared.attempts import ATTEMPTS
 from shared.ids import new_id
 from shared.kinds import EMAIL, JobKind
 from shared.outbox import INSERT_JOB, new_job
@@ -41,7 +42,7 @@ class Jobs:
     def attempts(self, id_: uuid.UUID) -> list[str]:
         """Returns the states of its attempts, oldest first."""
         rows = self.connection.execute(
-            "SELECT state FROM job_attempts WHERE job_id = %s ORDER BY claim_token", [id_]
+            f"SELECT state FROM ({ATTEMPTS}) AS attempts WHERE job_id = %s ORDER BY claim_token", [id_]
         ).fetchall()
         return [row["state"] for row in rows]
 

@@ -70,11 +70,7 @@ def test_a_job_becomes_a_mail(start: Start, jobs: Jobs, mailbox: Mailbox) -> Non
 
 def _pool_pid(jobs: Jobs, id_: uuid.UUID) -> int:
     """Returns the process that runs the job."""
-    row = jobs.connection.execute(
-        "SELECT worker FROM job_attempts WHERE job_id = %s AND state = 'RUNNING'", [id_]
-    ).fetchone()
-    assert row is not None
-    return int(row["worker"].rpartition(":")[2])
+    return int(jobs.job(id_)["worker"].rpartition(":")[2])
 
 
 def _blocked(jobs: Jobs, mailbox: Mailbox) -> uuid.UUID:
