@@ -1,7 +1,7 @@
 """The attempts at a job. One that did not succeed is a row of `job_attempts`, written when it ended.
 
-The one that runs, or that succeeded, is the job's own row: a job that succeeds at once, as nearly all do, leaves nothing
-else to write, which was a third of what its completion cost.
+The one that runs, or that succeeded, is the job's own row: nearly all jobs succeed at once, and a row more for each was
+a third of what a completion cost.
 """
 
 from __future__ import annotations

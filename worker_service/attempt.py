@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -16,12 +17,13 @@ from opentelemetry.trace import SpanKind
 from shared.crypto import Secrets
 from shared.states import AttemptState
 from shared.traces import Tracer
-from worker_service import metrics, queries
+from worker_service import queries
 from worker_service.commits import Commit, Commits
 from worker_service.context import Context
 from worker_service.database import Connection, Database
 from worker_service.errors import Cancelled, Interrupted, LeaseLost, PermanentError, described
 from worker_service.held import Current, Held
+from worker_service.notes import Notes
 from worker_service.queries import Claimed, Done
 from worker_service.registry import Registry
 from worker_service.settings import WorkerSettings
@@ -54,6 +56,7 @@ class Attempts:
         self._engine = engine
         self._commits = commits
         self._held = held
+        self._notes = Notes(enabled=settings.log_level in ("DEBUG", "INFO"))
         self._seconds = 0.0
 
     def run_batch(self) -> tuple[int, float]:
@@ -65,20 +68,21 @@ class Attempts:
             self._run(current)
             self._write_group(GROUP)
         self._write_group(0)
+        self._notes.write()
         return ran, self._seconds
 
     def read_answers(self, *, all_of_them: bool = False) -> None:
         """Reads how commits went that were sent, as far as their connections are needed."""
         while (commit := self._commits.oldest(all_of_them=all_of_them)) is not None:
-            with self._bound(commit.current.job):
-                self._record(commit.current, self._outcome(lambda commit=commit: self._answer(commit)))  # type: ignore[misc] # called at once
+            self._record(commit.current, self._outcome(commit.current.job, partial(self._answer, commit)))
+        if all_of_them:
+            self._notes.write()
 
     def _run(self, current: Current) -> None:
         job = current.job
         self.read_answers()
-        metrics.START_LATENCY.labels(job.queue).observe(max(0.0, job.latency))
         with self._bound(job), self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span:
-            state = self._outcome(lambda: self._execute(current))
+            state = self._outcome(job, partial(self._execute, current))
             if self._held.current is not None:
                 self._held.end()
             if state is not AttemptState.RUNNING:
@@ -89,23 +93,20 @@ class Attempts:
         return structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt)
 
     def _record(self, current: Current, state: AttemptState) -> None:
-        seconds = time.monotonic() - current.start
         # A line for each pure job would cost more than the job.
-        if not (state is AttemptState.SUCCEEDED and self._registry.pure(current.job.kind)):
-            log.info("attempt_ended", outcome=state, seconds=round(seconds, 3))
-        metrics.FINISHED.labels(current.job.kind, state).inc()
-        metrics.DURATION.labels(current.job.kind).observe(seconds)
+        logged = not (state is AttemptState.SUCCEEDED and self._registry.pure(current.job.kind))
+        self._notes.take(current.job, state, time.monotonic() - current.start, logged=logged)
 
-    def _outcome(self, execute: Callable[[], AttemptState]) -> AttemptState:
+    def _outcome(self, job: Claimed, execute: Callable[[], AttemptState]) -> AttemptState:
         try:
             return execute()
         except LeaseLost:
-            log.warning("attempt_refused")
+            log.warning("attempt_refused", job=str(job.id), kind=job.kind)
             return AttemptState.LOST
         except psycopg.Error:
             # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
             # The rest of the batch has waited as long: its leases are over too.
-            log.exception("attempt_unrecorded", dropped=len(self._held.take_waiting()))
+            log.exception("attempt_unrecorded", job=str(job.id), dropped=len(self._held.take_waiting()))
             self._commits.database.close()
             return AttemptState.LOST
 
@@ -159,7 +160,13 @@ class Attempts:
     def _fail(self, job: Claimed, error: Exception) -> None:
         shown = described(error)
         # The text of an error that we did not write stays in the log.
-        log.warning("attempt_failed", reason=shown.reason, exc_info=None if shown is error else error)
+        log.warning(
+            "attempt_failed",
+            job=str(job.id),
+            attempt=job.attempt,
+            reason=shown.reason,
+            exc_info=None if shown is error else error,
+        )
         delay = self._delay(job, error)
         cancelled = isinstance(error, Cancelled)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Generator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
+from psycopg import generators
 
 from worker_service import queries
 from worker_service.database import Database
@@ -29,6 +31,26 @@ class Commit(NamedTuple):
     database: Database
     #: Leaving it reads the answer.
     pipeline: ExitStack
+
+
+class _OneGo(psycopg.Pipeline):
+    """A pipeline that sends all it holds with one system call, and waits only when it is left.
+
+    psycopg's own sends each command by itself and waits for the answer to its Sync.
+    """
+
+    _sent = False
+
+    def send(self) -> None:
+        """Sends what was queued, and the Sync after which the server answers."""
+        self._enqueue_sync()
+        while self.command_queue:
+            self.command_queue.popleft()()
+        self._conn.wait(generators.send(self.pgconn))
+        self._sent = True
+
+    def _exit_gen(self) -> Generator[Any, Any, None]:
+        return self._fetch_gen(flush=False) if self._sent else super()._exit_gen()
 
 
 class Commits:
@@ -52,11 +74,12 @@ class Commits:
         database = self._idle[0]
         connection = database.connection
         stack = ExitStack()
-        pipeline = stack.enter_context(connection.pipeline())
+        pipeline = connection._pipeline = _OneGo(connection)  # noqa: SLF001 - `pipeline()` enters what it finds there
+        stack.enter_context(connection.pipeline())
         try:
             queries.succeed_or_abort(connection, current.job, result)
             transaction.close()
-            connection.wait(pipeline._communicate_gen())  # noqa: SLF001 - `sync` would wait for the answer
+            pipeline.send()
         except BaseException:
             with contextlib.suppress(psycopg.Error):
                 stack.close()

@@ -62,7 +62,7 @@ def _ours(bench: Bench, job: Job, count: int) -> Drain:
     began = time.monotonic()
     bench.database.execute(f"NOTIFY {CHANNEL}")
     while _is_busy(bench) and time.monotonic() < began + LIMIT:
-        time.sleep(0.02)
+        time.sleep(0.05)
     seconds = time.monotonic() - began
     drain = Drain(count, _one(bench, "SELECT count(*) FROM jobs WHERE state = 'SUCCEEDED'")[0], seconds)
     _check_ledger(bench, drain, rows=job is ROW)

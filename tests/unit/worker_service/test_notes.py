@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from datetime import datetime
+
+from shared.states import AttemptState
+from worker_service import metrics
+from worker_service.notes import Notes
+from worker_service.queries import Claimed
+
+
+def job(kind: str = 'a "kind"') -> Claimed:
+    return Claimed(uuid.UUID(int=7), kind, "probe", {"secret": "x"}, 2, 3, 5, None, 0.25)
+
+
+def test_an_attempt_is_one_json_line_without_its_arguments() -> None:
+    stream = io.StringIO()
+    notes = Notes(enabled=True, stream=stream)
+    notes.take(job(), AttemptState.SUCCEEDED, 0.1234, logged=True)
+    notes.take(job(), AttemptState.SUCCEEDED, 0.1, logged=False)
+    notes.write()
+    (line,) = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert datetime.fromisoformat(found.pop("timestamp")).tzinfo is not None
+    assert found == {
+        "event": "attempt_ended", "level": "info", "service": "worker", "outcome": "SUCCEEDED", "seconds": 0.123,
+        "job": str(uuid.UUID(int=7)), "kind": 'a "kind"', "attempt": 2,
+    }  # fmt: skip
+
+
+def test_what_is_not_logged_is_counted_all_the_same() -> None:
+    notes = Notes(enabled=False, stream=io.StringIO())
+    before = metrics.FINISHED.labels("quiet", AttemptState.LOST)._value.get()  # noqa: SLF001  the metric's own number
+    notes.take(job("quiet"), AttemptState.LOST, 0.1, logged=True)
+    notes.write()
+    assert metrics.FINISHED.labels("quiet", AttemptState.LOST)._value.get() == before + 1  # noqa: SLF001
