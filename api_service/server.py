@@ -30,12 +30,14 @@ from api_service.interceptors.chain import Chain
 from api_service.interceptors.deadline import Deadline
 from api_service.interceptors.errors import Errors
 from api_service.interceptors.observation import Observation
+from api_service.interceptors.rate_limit import RateLimits
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.keys.ring import KeyRing
 from api_service.methods import methods
 from api_service.metrics import forget_metrics
 from api_service.origin import Proxies
+from api_service.rate_limits.lessor import Lessor
 from api_service.settings import ApiSettings
 from api_service.tasks.servicer import TaskServicer
 from api_service.users.servicer import UserServicer
@@ -83,6 +85,7 @@ class Server:
         self._keys = KeyRing(self._database, secrets)
         self._revocations = Revocations(self._database, settings.access_token_seconds)
         self._passwords = Passwords(settings)
+        self._lessor = Lessor(settings.rate_limit_redis)
         rpcs = {method.path: method for method in methods()}
         self._services = sorted({method.service for method in rpcs.values()})
         self._health = Health(self._database, self._services)
@@ -93,6 +96,7 @@ class Server:
                 Errors(),
                 Deadline(settings.default_deadline, settings.maximum_deadline, settings.upload_deadline),
                 Authentication(TokenVerifier(self._keys, self._revocations, settings)),
+                RateLimits(settings, self._lessor),
                 Validation(),
             ],
         )
@@ -140,7 +144,7 @@ class Server:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         self._database.open()
         async with contextlib.AsyncExitStack() as stack:
-            for loop in (self._health.run, self._jobs.run, self._observation.run):
+            for loop in (self._health.run, self._jobs.run, self._observation.run, self._lessor.run):
                 stack.push_async_callback(_cancel, asyncio.create_task(loop()))
             if parent is not None:
                 stack.push_async_callback(_cancel, asyncio.create_task(_outlive_nobody(parent, stopped)))

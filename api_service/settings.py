@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from api_service.origin import Network
 from shared.settings import Settings
 
 _LAST_PORT = 65535
+_REDIS = ("redis://", "rediss://", "unix://")
 
 
 def _has_a_port(address: str) -> str:
@@ -20,6 +21,9 @@ def _has_a_port(address: str) -> str:
 
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$"), AfterValidator(_has_a_port)]
+
+#: Calls a minute; 0 for no limit.
+Limit = Annotated[int, Field(ge=0, le=6_000_000)]
 
 
 class ApiSettings(Settings):
@@ -44,6 +48,13 @@ class ApiSettings(Settings):
     statement_timeout: float = Field(default=30.0, gt=0)
     lock_timeout: float = Field(default=5.0, gt=0)
 
+    rate_limit_url: SecretStr | None = Field(default=None, description="Redis of the rate limits, if not the broker.")
+    rate_limit_read: Limit = Field(default=60_000, description="Reads of one account.")
+    rate_limit_write: Limit = Field(default=60_000, description="Writes of one account.")
+    rate_limit_anonymous: Limit = Field(default=600, description="Calls without a token, of one address.")
+    rate_limit_sign_in: Limit = Field(default=60, description="Passwords tried or made, of one address or account.")
+    rate_limit_mail: Limit = Field(default=30, description="Mails asked for, of one address or account.")
+
     default_deadline: float = Field(default=15.0, gt=0, description="For calls that carry none.")
     maximum_deadline: float = Field(default=60.0, gt=0)
     upload_deadline: float = Field(default=600.0, gt=0, description="For calls that send a stream.")
@@ -66,6 +77,12 @@ class ApiSettings(Settings):
     argon2_memory_kib: int = Field(default=19456, ge=8192)
     argon2_parallelism: int = Field(default=1, ge=1)
     password_threads: int = Field(default=1, ge=1, le=64, description="How many passwords are hashed at once.")
+
+    @property
+    def rate_limit_redis(self) -> str | None:
+        """The URL of the Redis that counts calls; None if there is none, since the broker is something else."""
+        url = (self.rate_limit_url or self.broker_url).get_secret_value()
+        return url if url.startswith(_REDIS) else None
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ import psycopg
 from bench.load import Load, Outcome
 from devstack.demo.stack import ThrowAwayStack
 from tests.support import kinds
+from tests.support.limits import RAISED
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,13 +109,13 @@ class Bench:
     def stack(self) -> ThrowAwayStack:
         """The stack of `make run`, with one API process, since the limits are one process each."""
         self.say("starting the stack of `make run` on free ports")
-        stack = ThrowAwayStack(self.folder, self.say, TASKHUB_API_PROCESSES="1", **kinds.environment())
+        stack = ThrowAwayStack(self.folder, self.say, TASKHUB_API_PROCESSES="1", **RAISED, **kinds.environment())
         return self._open.enter_context(stack)
 
     @cached_property
     def environment(self) -> dict[str, str]:
         """What the services of the stack are told."""
-        return {**os.environ, **self.stack.description["environment"]}
+        return {**os.environ, **RAISED, **self.stack.description["environment"]}
 
     @cached_property
     def database(self) -> psycopg.Connection[tuple[Any, ...]]:

@@ -31,6 +31,8 @@ class TaskHubError(Exception):
     reason = "INTERNAL"
     #: Seconds after which the same call may be sent again, if that helps.
     retry_after: float | None = None
+    #: Facts for programs that read headers only.
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str | None = None, /, **metadata: str) -> None:
         self.message = message or type(self).__doc__ or ""
@@ -288,3 +290,15 @@ class Unavailable(TaskHubError):
     code = Code.UNAVAILABLE
     reason = "DATABASE_UNAVAILABLE"
     retry_after = 1.0
+
+
+class RateLimited(TaskHubError):
+    """The account or the address calls too often; try again later."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+
+    def __init__(self, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+        self.headers = headers

@@ -77,7 +77,7 @@ def details(error: TaskHubError) -> tuple[tuple[str, str | bytes], ...]:
     """Returns the trailing metadata that explains `error` to a program."""
     status = status_pb2.Status(code=int(error.code), message=error.message)
     status.details.extend(_pack(part) for part in _parts(error))
-    return (("grpc-status-details-bin", status.SerializeToString()),)
+    return (("grpc-status-details-bin", status.SerializeToString()), *error.headers.items())
 
 
 def _parts(error: TaskHubError) -> list[Message]:

@@ -21,6 +21,7 @@ from devstack.demo.stack import ThrowAwayStack
 from devstack.ports import LOOPBACK, Address, Ports
 from tests.chaos import kinds
 from tests.chaos.client import Target
+from tests.support.limits import RAISED
 from tests.support.servers import ROOT, eventually
 from worker_service.settings import WorkerSettings
 
@@ -77,7 +78,7 @@ class Stack:
 
     def __init__(self, folder: Path, say: Say, **settings: str) -> None:
         self._folder = folder
-        self._settings = settings | kinds.environment()
+        self._settings = RAISED | settings | kinds.environment()
         self._up = ThrowAwayStack(folder, say, **self._settings)
 
     def __enter__(self) -> Self:

@@ -156,6 +156,16 @@ class Redis:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """Makes it accept connections and never answer, until it thaws."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def command(self, *words: str) -> bytes:
         """Returns the raw reply (RESP) to one command."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:

@@ -42,6 +42,8 @@ KEY = {
 HEADERS: Node = {
     "X-Request-Id": {"description": "What logs call this request; the caller's own if there was one."},
     "Idempotency-Replayed": {"description": "`true` where an earlier answer is given again and nothing happened now."},
+    "RateLimit": {"description": 'Of which limit nothing is left, and for how many seconds: `"read";r=0;t=2`.'},
+    "RateLimit-Policy": {"description": 'The limit, in requests within a window of seconds: `"read";q=60000;w=60`.'},
     "Retry-After": {"description": "Seconds after which the same request may be sent again."},
     "WWW-Authenticate": {"description": "Always `Bearer`."},
 }
@@ -230,6 +232,7 @@ def _responses() -> Node:
 
 def _response(description: str, status: int | None = None) -> Node:
     headers = ["X-Request-Id"] + (["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else [])
+    headers += ["RateLimit", "RateLimit-Policy"] if status == HTTPStatus.TOO_MANY_REQUESTS else []
     headers += ["Retry-After"] if status in {None, 409, 429, 503} else []
     return {
         "description": description,

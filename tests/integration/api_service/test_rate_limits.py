@@ -1,0 +1,212 @@
+"""Limits as callers meet them, counted in a real Redis that is there, gone, frozen, emptied and back."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import grpc
+import pytest
+from taskhub.v1 import auth_service_pb2, task_service_pb2, task_service_pb2_grpc
+
+from tests.support.api import PASSWORD, Account, Api, refusal, refused
+from tests.support.servers import Postgres, Processes, Redis, eventually, free_port
+
+LIMIT = 120  # one comes free in half a second
+LIST = task_service_pb2.ListTasksRequest()
+
+
+class Limited(Api):
+    """An API whose log can be read."""
+
+    def __init__(self, processes: Processes, database_url: str, **settings: str) -> None:
+        super().__init__(processes, database_url, **settings)
+        self._processes = processes
+
+    def logged(self, event: str) -> int:
+        """Returns how many lines there are of an event."""
+        return self._processes.log(self.process).count(f'"{event}"')
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[Redis]:
+    server = Redis(free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def limited(postgres: Postgres, own_redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    """An API of two processes that counts in Redis."""
+    processes = Processes(tmp_path_factory.mktemp("limited"))
+    settings = {
+        "TASKHUB_BROKER_URL": own_redis.url,
+        "TASKHUB_RATE_LIMIT_READ": str(LIMIT),
+        "TASKHUB_RATE_LIMIT_WRITE": "100000",
+        "TASKHUB_RATE_LIMIT_ANONYMOUS": "20",
+        "TASKHUB_RATE_LIMIT_SIGN_IN": "6",
+        "TASKHUB_RATE_LIMIT_MAIL": "5",
+    }
+    with postgres.clone() as url:
+        api = Limited(processes, url, **settings)
+        eventually(lambda: degraded(api) == 0)
+        yield api
+        api.close()
+        processes.stop()
+
+
+@pytest.fixture
+def api(limited: Limited, own_redis: Redis) -> Limited:
+    own_redis.command("FLUSHALL")
+    return limited
+
+
+@pytest.fixture
+def caller(api: Api) -> Account:
+    return api.account()
+
+
+def metric(api: Api, pattern: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{api.metrics_port}/metrics", timeout=5) as page:
+        found = re.search(rf"^{pattern} (\S+)$", page.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else -1.0
+
+
+def degraded(api: Api) -> float:
+    return metric(api, "taskhub_rate_limit_degraded")
+
+
+def admitted(api: Api, account: Account, calls: int, connections: int = 1) -> int:
+    """Calls so often on each of the connections at the same time; returns how often that was answered."""
+
+    def one(_: int) -> int:
+        answered = 0
+        with api.connect() as channel:
+            stub = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
+            for _ in range(calls):
+                try:
+                    stub.ListTasks(LIST, metadata=account.metadata, timeout=10)
+                except grpc.RpcError as error:
+                    if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        raise
+                else:
+                    answered += 1
+        return answered
+
+    with ThreadPoolExecutor(connections) as threads:
+        return sum(threads.map(one, range(connections)))
+
+
+def exhausted(api: Api, account: Account) -> grpc.RpcError:
+    """Calls until that is refused, and returns the refusal."""
+    for _ in range(LIMIT * 2):
+        try:
+            api.tasks.ListTasks(LIST, metadata=account.metadata, timeout=10)
+        except grpc.RpcError as error:
+            return error
+    raise AssertionError("nothing was refused")
+
+
+def test_processes_share_one_limit(api: Api, caller: Account) -> None:
+    began = time.monotonic()
+    answered = admitted(api, caller, 60, connections=6)
+    refilled = (time.monotonic() - began) * LIMIT / 60
+    # A process may hold back what it has leased, and admit what it did not know to be gone.
+    assert LIMIT * 0.8 <= answered <= LIMIT * 1.1 + refilled
+
+
+def test_a_refusal_says_how_long_to_wait_and_of_what(api: Api, caller: Account) -> None:
+    error = exhausted(api, caller)
+    found = refusal(error)
+    trailers: dict[str, Any] = dict(cast("Any", error.trailing_metadata()))
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert found.request_id
+    assert found.retry_seconds is not None
+    assert 0 < found.retry_seconds < 5
+    assert trailers["ratelimit-policy"] == f'"read";q={LIMIT};w=60'
+    assert re.fullmatch(r'"read";r=0;t=[1-5]', trailers["ratelimit"])
+    assert metric(api, r'taskhub_rate_limit_refusals_total\{rate="read"\}') > 0
+
+
+def test_one_caller_is_no_others_business(api: Api, caller: Account) -> None:
+    exhausted(api, caller)
+    api.task(caller)  # writes are counted apart
+    again = api.sign_in(caller.id, caller.email)
+    assert admitted(api, again, 10) < 10, "the same account, however often it signs in"
+    assert admitted(api, api.account(), 1) == 1
+
+
+def test_a_refused_call_may_come_again_when_it_was_told(api: Api, caller: Account) -> None:
+    wait = refusal(exhausted(api, caller)).retry_seconds
+    assert wait
+    end = time.monotonic() + wait
+    eventually(lambda: api.tasks.ListTasks(LIST, metadata=caller.metadata))
+    assert -0.1 < time.monotonic() - end < 0.5
+
+
+def test_anonymous_calls_are_counted_by_address(api: Api) -> None:
+    codes = [_jwks(api) for _ in range(40)]
+    assert 18 <= codes.count("OK") <= 24
+    forged = [_jwks(api, ("x-forwarded-for", f"6.6.6.{number}")) for number in range(10)]
+    assert forged.count("RESOURCE_EXHAUSTED") >= 9
+
+
+def _jwks(api: Api, *metadata: tuple[str, str]) -> str:
+    try:
+        api.auth.GetJwks(auth_service_pb2.GetJwksRequest(), metadata=metadata)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def test_an_emptied_redis_forgets_and_goes_on(api: Api, own_redis: Redis, caller: Account) -> None:
+    exhausted(api, caller)
+    own_redis.command("FLUSHALL")
+    own_redis.command("SCRIPT", "FLUSH")
+    eventually(lambda: admitted(api, caller, 10) == 10)
+    exhausted(api, caller)
+    assert degraded(api) == 0
+
+
+@pytest.mark.parametrize("fault", ["gone", "frozen"])
+def test_without_redis_nobody_is_limited_and_nobody_waits(
+    api: Limited, own_redis: Redis, caller: Account, fault: str
+) -> None:
+    exhausted(api, caller)
+    lines = api.logged("rate_limits_degraded")
+    login = auth_service_pb2.LoginRequest(email=caller.email, password=PASSWORD)
+    (own_redis.kill if fault == "gone" else own_redis.freeze)()
+    try:
+        seconds = [_timed(api, login) for _ in range(12)]
+        eventually(lambda: degraded(api) == 2, 5)
+        later = [_timed(api, login) for _ in range(12)]
+        assert admitted(api, caller, LIMIT, connections=4) == LIMIT * 4
+        assert api.logged("rate_limits_degraded") == lines + 2, "one line a process"
+    finally:
+        (own_redis.start if fault == "gone" else own_redis.thaw)()
+    # Most of it is the password. The first ones may have waited for Redis, as long as a sign-in waits for it.
+    assert min(seconds) - min(later) < 0.02
+    assert max(seconds) - max(later) < 0.1
+    eventually(lambda: degraded(api) == 0)
+    exhausted(api, caller)
+
+
+def _timed(api: Api, login: auth_service_pb2.LoginRequest) -> float:
+    began = time.monotonic()
+    api.auth.Login(login)
+    return time.monotonic() - began
+
+
+def test_signing_in_is_limited_to_the_call(api: Api) -> None:
+    request = auth_service_pb2.LoginRequest(email="nobody@example.com", password=PASSWORD)
+    found = [refused(api.auth.Login, request).reason for _ in range(7)]
+    assert found == ["CREDENTIALS_INVALID"] * 6 + ["RATE_LIMITED"]
+    register = auth_service_pb2.RegisterRequest(email="new@example.com", password=PASSWORD)
+    for _ in range(5):
+        api.auth.Register(register)
+    assert refused(api.auth.Register, register).reason == "RATE_LIMITED"
