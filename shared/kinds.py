@@ -16,3 +16,4 @@ class JobKind:
 
 
 EMAIL = JobKind("email", queue="email", max_attempts=32)
+HOUSEKEEPING = JobKind("housekeeping", queue="housekeeping", max_attempts=5)

@@ -13,6 +13,7 @@ from shared.settings import load
 from worker_service.database import BY_INDEX, Database
 from worker_service.dispatcher import Dispatcher
 from worker_service.gauges import Gauges
+from worker_service.housekeeper import Housekeeper
 from worker_service.loop import Loop
 from worker_service.reaper import Reaper
 from worker_service.registry import installed
@@ -54,6 +55,7 @@ def loops(settings: WorkerSettings) -> list[Loop]:
         Dispatcher(_database(settings, Dispatcher.name), app, registry),
         Reaper(_database(settings, Reaper.name), settings.lease_seconds),
         Sequencer(_database(settings, Sequencer.name)),
+        Housekeeper(_database(settings, Housekeeper.name), settings.housekeeping_period_seconds),
         Gauges(_database(settings, Gauges.name), registry.queues),
     ]
 

@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from shared.errors import TaskHubError
 from shared.events import CHANNEL as EVENTS_CHANNEL
 from shared.outbox import CHANNEL as JOBS_CHANNEL
-from shared.outbox import RANK_SLACK
+from shared.outbox import INSERT_JOB, RANK_SLACK
 from worker_service.database import Connection, Session
 
 #: Due, of a kind that this worker knows. The bound on `rank` keeps the scan away from jobs scheduled far ahead.
@@ -398,6 +398,24 @@ def sequence(connection: Connection, lock: int, limit: int) -> int:
             """,
             {"limit": limit},
         ).rowcount
+
+
+def enqueue_once_a_period(connection: Connection, lock: int, period: float, job: Mapping[str, Any]) -> None:
+    """Enqueues the job, unless one of its kind is younger than `period` seconds or has not ended.
+
+    The lock is a statement of its own, so that the snapshot of the second is taken under it.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
+        last = connection.execute(
+            """
+            SELECT create_time > now() - make_interval(secs => %s) OR end_time IS NULL AS enough
+            FROM jobs WHERE kind = %s ORDER BY id DESC LIMIT 1
+            """,
+            [period, job["job_kind"]],
+        ).fetchone()
+        if last is None or not last["enough"]:
+            connection.execute(INSERT_JOB, job)
 
 
 def backlog(connection: Connection) -> list[dict[str, Any]]:

@@ -27,6 +27,9 @@ class WorkerSettings(Settings):
     lease_seconds: float = Field(default=15, ge=1, le=3600, description="How long a silent worker keeps its jobs.")
     retry_base_seconds: float = Field(default=1, gt=0, description="Longest wait after the first failure; it doubles.")
     retry_cap_seconds: float = Field(default=600, gt=0, description="Longest wait after any failure.")
+    housekeeping_period_seconds: float = Field(default=3600, ge=1, description="Between two jobs that keep house.")
+    job_retention_seconds: int = Field(default=30 * 86400, ge=3600, description="How long ended jobs are kept.")
+    event_retention_seconds: int = Field(default=365 * 86400, ge=86400, description="How long events are kept.")
     shutdown_grace_seconds: float = Field(
         default=5, ge=0, description="How long running jobs may go on after SIGTERM before they are handed back."
     )

@@ -1,0 +1,100 @@
+"""What housekeeping deletes, in batches that are each a transaction of their own and lock nothing for long.
+
+Rows that somebody else has locked are left for the next time. Who adds a table adds its purge to `PURGES`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from worker_service.database import Connection
+from worker_service.settings import WorkerSettings
+
+#: Yields how many rows each batch has deleted, until nothing is left to delete.
+Purge = Callable[[Connection, WorkerSettings], Iterator[int]]
+
+#: Rows of one batch.
+BATCH = 500
+
+
+def tasks(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Deleted tasks that can no longer be brought back, subtasks first."""
+    return _batches(
+        connection,
+        """
+        DELETE FROM tasks WHERE id IN (
+            SELECT id FROM tasks WHERE purge_time <= now()
+                AND NOT EXISTS (SELECT FROM tasks AS part WHERE part.parent_id = tasks.id)
+            ORDER BY purge_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        """,
+    )
+
+
+def idempotency_records(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Answers that are kept no longer."""
+    return _batches(
+        connection,
+        """
+        DELETE FROM idempotency_records WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM idempotency_records WHERE expire_time <= now()
+            ORDER BY expire_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ))
+        """,
+    )
+
+
+def events(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
+    """Old events that have their position. The counter of positions stands where it stood."""
+    return _batches(
+        connection,
+        """
+        WITH oldest AS (
+            SELECT id FROM events ORDER BY id LIMIT %(limit)s
+        )
+        DELETE FROM events USING oldest WHERE events.id = oldest.id AND position IS NOT NULL
+            AND create_time < now() - make_interval(secs => %(retention)s)
+        """,
+        retention=settings.event_retention_seconds,
+    )
+
+
+def jobs(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
+    """Jobs that ended long ago, with their attempts and steps.
+
+    Walks the ids, which rise with the time of creation, up to those of that time: no index has to be kept for this.
+    """
+    walked: uuid.UUID | None = uuid.UUID(int=0)
+    while walked is not None:
+        row = connection.execute(
+            """
+            WITH batch AS (
+                SELECT id FROM jobs WHERE id > %(walked)s AND id < rpad(lpad(to_hex(
+                    (extract(epoch FROM now() - make_interval(secs => %(retention)s)) * 1000)::bigint
+                ), 12, '0'), 32, '0')::uuid
+                ORDER BY id LIMIT %(limit)s
+            ), gone AS (
+                DELETE FROM jobs USING batch
+                WHERE jobs.id = batch.id AND end_time < now() - make_interval(secs => %(retention)s) RETURNING 1
+            )
+            SELECT (SELECT count(*) FROM gone) AS gone, (SELECT id FROM batch ORDER BY id DESC LIMIT 1) AS walked
+            """,
+            {"walked": walked, "retention": settings.job_retention_seconds, "limit": BATCH},
+        ).fetchone() or {"gone": 0, "walked": None}
+        yield row["gone"]
+        walked = row["walked"]
+
+
+PURGES: dict[str, Purge] = {
+    "tasks": tasks,
+    "idempotency_records": idempotency_records,
+    "jobs": jobs,
+    "events": events,
+}
+
+
+def _batches(connection: Connection, statement: str, **parameters: Any) -> Iterator[int]:
+    while gone := connection.execute(statement, {"limit": BATCH, **parameters}).rowcount:
+        yield gone
