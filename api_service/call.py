@@ -13,9 +13,10 @@ from google.protobuf.message import Message
 from api_service import origin
 from api_service.audit import Actor
 from api_service.methods import Method
-from api_service.origin import Proxies
+from api_service.origin import Origin, Proxies
 from api_service.principal import Principal
-from shared.errors import IdempotencyKeyInvalid, Unauthenticated
+from shared.errors import IdempotencyKeyInvalid, Unauthenticated, UsersOnly
+from shared.states import PrincipalKind
 
 MAX_KEY_LENGTH = 255
 
@@ -47,6 +48,13 @@ class Call:
         return self.principal_or_none
 
     @property
+    def user(self) -> Principal:
+        """Who calls, where that has to be a person. Raises UsersOnly for a service account."""
+        if self.principal.kind is not PrincipalKind.USER:
+            raise UsersOnly
+        return self.principal
+
+    @property
     def address(self) -> str:
         """The caller's IP address; looked up when asked for, since most calls never are."""
         return self.proxies.address(self.peer(), self.metadata.get("x-forwarded-for"))
@@ -59,7 +67,12 @@ class Call:
     @property
     def actor(self) -> Actor:
         """Who calls, and from where, for the audit of accounts."""
-        return Actor(self.principal, {"address": self.address, "user_agent": self.user_agent})
+        return Actor(self.principal, self.origin.context)
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from, for the audit and for what is counted by address."""
+        return Origin(self.address, self.user_agent)
 
     def time_left(self) -> float:
         """Returns the seconds until the caller hangs up."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 Network = IPv4Network | IPv6Network
@@ -49,6 +49,25 @@ class Proxies:
 
     def _trusts(self, address: _Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+class Origin(NamedTuple):
+    """Where one call comes from."""
+
+    address: str
+    user_agent: str
+
+    @property
+    def context(self) -> dict[str, str]:
+        """What an event of the audit keeps of it."""
+        return self._asdict()
+
+    def network(self, v4: int, v6: int) -> str:
+        """Returns the network of the address, of so many bits: who has one address of it may well have others."""
+        if self.address == LOCAL:
+            return LOCAL
+        bits = v6 if ":" in self.address else v4
+        return str(ip_network(f"{self.address}/{bits}", strict=False))
 
 
 def user_agent(value: Any) -> str:

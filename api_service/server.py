@@ -20,6 +20,7 @@ from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService
 from api_service.auth.servicer import AuthServicer
+from api_service.auth.sign_in import SignIn
 from api_service.auth.tokens import TokenSigner, TokenVerifier
 from api_service.database import Database, JobNotifier
 from api_service.health import Health
@@ -34,10 +35,13 @@ from api_service.interceptors.rate_limit import RateLimits
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.keys.ring import KeyRing
+from api_service.lockouts.service import Lockouts
 from api_service.methods import methods
 from api_service.metrics import forget_metrics
 from api_service.origin import Proxies
 from api_service.rate_limits.lessor import Lessor
+from api_service.sessions.service import Sessions
+from api_service.sessions.servicer import SessionServicer
 from api_service.settings import ApiSettings
 from api_service.tasks.servicer import TaskServicer
 from api_service.users.servicer import UserServicer
@@ -116,11 +120,20 @@ class Server:
     def _add_servicers(self, secrets: Secrets, chain: Chain) -> None:
         settings = self._settings
         idempotency = Idempotency(self._database, secrets, settings.lock_timeout)
-        service = AuthService(settings, secrets, TokenSigner(self._keys, settings))
+        opening = Sessions(settings, secrets, TokenSigner(self._keys, settings))
+        sign_in = SignIn(Lockouts(settings, secrets), opening)
         auth = AuthServicer(
-            service, self._database, idempotency, self._passwords, self._keys, self._revocations, self._jobs
+            AuthService(settings, secrets),
+            sign_in,
+            opening,
+            self._database,
+            idempotency,
+            self._passwords,
+            self._keys,
+            self._jobs,
         )
-        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(auth, chain)
+        sessions = SessionServicer(self._database, idempotency, secrets, self._revocations)
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Joined(auth, sessions), chain)
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
             UserServicer(self._database, idempotency, secrets), chain
         )
@@ -192,6 +205,20 @@ class Server:
         # stop() cancels calls that arrived and were not yet taken up; first let gateways and clients turn away.
         await asyncio.sleep(settings.drain_delay_seconds)
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in self._ports.values()))
+
+
+class Joined:
+    """One service of the contract, served by several parts: each method by the part that has it."""
+
+    def __init__(self, *parts: object) -> None:
+        self._parts = parts
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns the part's method; a method that no part has ends the start."""
+        for part in self._parts:
+            if hasattr(part, name):
+                return getattr(part, name)
+        raise AttributeError(name)
 
 
 def _options(settings: ApiSettings) -> list[tuple[str, Any]]:

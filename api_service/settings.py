@@ -92,3 +92,8 @@ class ApiSettings(Settings):
     password_queue: int = Field(
         default=64, ge=0, description="How many wait for that; beyond it calls are refused with a hint when to return."
     )
+
+    lockout_failures: int = Field(default=5, ge=1, description="Wrong passwords of one account before it is locked.")
+    lockout_address_failures: int = Field(default=100, ge=1, description="The same, of one address of callers.")
+    lockout_seconds: float = Field(default=5.0, gt=0, description="The first lock; each further failure doubles it.")
+    lockout_maximum_seconds: float = Field(default=3600.0, gt=0)

@@ -26,6 +26,7 @@ class Secrets:
         self._fingerprint = self._derive("fingerprint")
         self._page = self._derive("page-token")
         self._link = self._derive("link")
+        self._refresh = self._derive("refresh-token")
         self._seal = AESGCM(self._derive("seal"))
 
     def _derive(self, purpose: str) -> bytes:
@@ -57,6 +58,10 @@ class Secrets:
 
     def _link_mac(self, purpose: str, id_: uuid.UUID) -> bytes:
         return hmac.digest(self._link, purpose.encode() + b"\0" + id_.bytes, "sha256")
+
+    def next_refresh_token(self, token: str) -> str:
+        """Returns the refresh token that follows on `token`: always the same, and only the key can tell it."""
+        return encode(hmac.digest(self._refresh, token.encode(), "sha256"))
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Encrypts `plain` (AES-256-GCM); it opens only under the same context, such as the row's key."""

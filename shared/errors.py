@@ -269,6 +269,23 @@ class IdempotencyKeyInUse(Contention):
     reason = "IDEMPOTENCY_KEY_IN_USE"
 
 
+class SignInLocked(TaskHubError):
+    """Too many sign-ins failed; try again later."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "SIGN_IN_LOCKED"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.retry_after = seconds
+
+
+class UsersOnly(PermissionDenied):
+    """Service accounts have neither sessions nor passwords."""
+
+    reason = "USERS_ONLY"
+
+
 class PasswordsBusy(TaskHubError):
     """Too many passwords wait to be hashed; try again."""
 

@@ -12,7 +12,7 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=uuid_utils.uuid7().int)
 
 
-def resource_name(collection: str, id_: uuid.UUID) -> str:
+def resource_name(collection: str, id_: uuid.UUID | str) -> str:
     """Returns `tasks/{id}` and its like."""
     return f"{collection}/{id_}"
 

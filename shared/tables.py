@@ -62,6 +62,21 @@ def _owner(*, nullable: bool = False) -> tuple[SchemaItem, ...]:
     )
 
 
+def _origin() -> tuple[SchemaItem, ...]:
+    """Where a call came from, as its owner is told of it."""
+    return (
+        Column("address", Text, nullable=False, server_default=""),
+        Column("user_agent", Text, nullable=False, server_default=""),
+    )
+
+
+def _origin_checks() -> tuple[SchemaItem, ...]:
+    return (
+        CheckConstraint("length(address) <= 45", name="address"),
+        CheckConstraint("length(user_agent) <= 256", name="user_agent"),
+    )
+
+
 # Everybody who can call, own and be assigned things, whatever kind of account it is. A trigger of each kind's table
 # writes the row, so that nobody can forget it; deleting it takes everything along that the account owned.
 principals = Table(
@@ -86,6 +101,8 @@ users = Table(
     _principal_id(),
     Column("email", Text, nullable=True),  # absent once the account is deleted
     Column("password_hash", Text, nullable=False),
+    # Rises with every change of the password: a sign-in that checked the one before comes too late.
+    Column("password_version", Integer, nullable=False, server_default="1"),
     Column("display_name", Text, nullable=False, server_default=""),
     Column("role", Text, nullable=False, server_default="MEMBER"),
     _now("create_time"),
@@ -110,6 +127,7 @@ users = Table(
     Index("users_admins_idx", "id", postgresql_where=text("role = 'ADMIN'")),
     # housekeeping
     Index("users_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
+    CheckConstraint("password_version > 0", name="password_version"),
 )
 
 # Accounts that nobody has confirmed yet. The verification link is derived from the id, so that no secret is stored; it
@@ -121,12 +139,69 @@ registrations = Table(
     Column("email", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("display_name", Text, nullable=False, server_default=""),
+    *_origin(),
     _now("create_time"),
     _time("expire_time"),
+    *_origin_checks(),
     CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 254", name="email"),
     CheckConstraint("length(display_name) <= 100", name="display_name"),
     CheckConstraint("expire_time > create_time", name="expire_time"),
     Index("registrations_email_idx", "email", "id"),  # ResendVerification, VerifyEmail
+    Index("registrations_expire_time_idx", "expire_time"),  # housekeeping
+)
+
+# Links that were mailed beside those of registrations; each token is derived from the id, so that no secret is stored.
+# One to choose a password belongs to an account or, where several registrations of an address are pending and nobody
+# can tell whose the newest is, to the address. Used ones stay for a while: the mails that tell of the change name them.
+links = Table(
+    "links",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+    Column("email", Text, nullable=True),
+    Column("old_email", Text, nullable=True),
+    *_origin(),
+    _now("create_time"),
+    _time("expire_time"),
+    _time("use_time", nullable=True),
+    *_origin_checks(),
+    CheckConstraint("purpose IN ('reset-password', 'change-email')", name="purpose"),
+    CheckConstraint(
+        "CASE purpose WHEN 'change-email' THEN num_nonnulls(user_id, email, old_email) = 3"
+        " ELSE num_nonnulls(user_id, email) = 1 AND old_email IS NULL END",
+        name="target",
+    ),
+    CheckConstraint("expire_time > create_time", name="expire_time"),
+    # what a change of the password invalidates; deleting a user
+    Index("links_user_id_idx", "user_id", postgresql_where=text("user_id IS NOT NULL")),
+    Index("links_email_idx", "email", postgresql_where=text("email IS NOT NULL")),  # VerifyEmail
+    Index("links_expire_time_idx", "expire_time"),  # housekeeping
+)
+
+# Who has to wait before the next attempt. The subject is a keyed hash: nobody can read here which addresses were tried.
+lockouts = Table(
+    "lockouts",
+    metadata,
+    Column("subject", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    _now("update_time"),
+    _time("lock_time", nullable=True),  # until when
+    CheckConstraint("octet_length(subject) = 32", name="subject"),
+    CheckConstraint("failures > 0", name="failures"),
+    Index("lockouts_update_time_idx", "update_time"),  # housekeeping
+)
+
+# From where the owner of an account has signed in before; a keyed hash of program and network.
+devices = Table(
+    "devices",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("fingerprint", LargeBinary, primary_key=True),
+    _now("create_time"),
+    _now("use_time"),
+    CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint"),
+    Index("devices_use_time_idx", "use_time"),  # housekeeping
 )
 
 sessions = Table(
@@ -134,11 +209,17 @@ sessions = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    *_origin(),  # of its last use
     _now("create_time"),
+    _now("use_time"),
     _time("expire_time"),
+    # Sooner than that, if nobody refreshes it.
+    Column("idle_expire_time", DateTime(timezone=True), nullable=False, server_default=text("now() + '14 days'")),
     _time("revoke_time", nullable=True),
+    *_origin_checks(),
     CheckConstraint("expire_time > create_time", name="expire_time"),
-    Index("sessions_user_id_idx", "user_id"),  # deleting a user
+    Index("sessions_user_id_idx", "user_id", "id"),  # ListSessions; deleting a user
+    Index("sessions_idle_expire_time_idx", "idle_expire_time"),  # housekeeping
     # the revocation list that every API process follows
     Index("sessions_revoke_time_idx", "revoke_time", postgresql_where=text("revoke_time IS NOT NULL")),
 )

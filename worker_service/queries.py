@@ -460,6 +460,17 @@ def open_task(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
     ).fetchone()
 
 
+def session(connection: Connection, id_: uuid.UUID) -> dict[str, Any] | None:
+    """Returns where a session was opened from, with the address and display name of its account."""
+    return connection.execute(
+        """
+        SELECT email, display_name, sessions.create_time, address, user_agent
+        FROM sessions JOIN users ON users.id = user_id WHERE sessions.id = %s AND email IS NOT NULL
+        """,
+        [id_],
+    ).fetchone()
+
+
 def bound_idleness(connection: Connection, seconds: float) -> None:
     """Ends the transaction if this process freezes inside it, before it can block its successor for ever."""
     connection.execute(

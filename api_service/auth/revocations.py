@@ -28,9 +28,9 @@ class Revocations:
         """Whether the session is known to be over."""
         return session in self._sessions
 
-    def add(self, session: uuid.UUID) -> None:
+    def add(self, *sessions: uuid.UUID) -> None:
         """Notes at once what this process itself revoked."""
-        self._sessions |= {session}
+        self._sessions |= set(sessions)
 
     async def load(self) -> None:
         """Reads the list."""

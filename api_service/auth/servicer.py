@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 from google.protobuf.message import Message
-from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc
+from taskhub.v1 import auth_service_pb2
 
 from api_service.auth import policy, queries
 from api_service.auth.address import normalise
 from api_service.auth.passwords import Passwords
-from api_service.auth.revocations import Revocations
-from api_service.auth.service import AuthService, Refusal, Tokens
+from api_service.auth.service import AuthService
+from api_service.auth.sign_in import SignIn
 from api_service.call import Call
 from api_service.database import Connection, Database, JobNotifier
 from api_service.idempotency import Idempotency
 from api_service.keys.ring import KeyRing
 from api_service.keys.rotation import JWKS_CACHE_SECONDS
+from api_service.sessions.service import Refusal, Sessions, Tokens
 from api_service.wire import set_time
-from shared.errors import CredentialsInvalid, RefreshTokenInvalid
+from shared.errors import RefreshTokenInvalid, TaskHubError
 from shared.ids import resource_name
 
 #: What GetJwks says of its own freshness; the gateway hands it on.
 JWKS_CACHE_CONTROL = f"public, max-age={JWKS_CACHE_SECONDS}"
 
 
-class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
-    """Opens the transactions; the rules are `AuthService`'s."""
+class AuthServicer:
+    """The part of AuthService that lets people in: opens the transactions."""
 
     def __init__(
         self,
         service: AuthService,
+        sign_in: SignIn,
+        sessions: Sessions,
         database: Database,
         idempotency: Idempotency,
         passwords: Passwords,
         keys: KeyRing,
-        revocations: Revocations,
         jobs: JobNotifier,
     ) -> None:
         self._service = service
+        self._sign_in = sign_in
+        self._sessions = sessions
         self._database = database
         self._idempotency = idempotency
         self._passwords = passwords
         self._keys = keys
-        self._revocations = revocations
         self._jobs = jobs
 
     async def Register(self, request: auth_service_pb2.RegisterRequest, call: Call) -> Message | bytes:
@@ -85,43 +88,33 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._jobs.wake()
         return response
 
-    async def Login(self, request: auth_service_pb2.LoginRequest, call: Call) -> Message:  # noqa: ARG002
-        """No connection is held while the password is checked."""
+    async def Login(self, request: auth_service_pb2.LoginRequest, call: Call) -> Message:
+        """Holds no connection while the password is checked. A refusal leaves a trace, and comes after the commit."""
         async with self._database.connection() as connection:
-            user = await queries.user_by_email(connection, normalise(request.email))
-        right = await self._passwords.verify(user.password_hash if user else None, request.password)
-        if user is None or not right or user.disabled:
-            raise CredentialsInvalid
-        newer = (
-            await self._passwords.hash(request.password) if self._passwords.needs_rehash(user.password_hash) else None
-        )
+            attempt = await self._sign_in.begin(connection, normalise(request.email), call.origin)
+        stored = attempt.user.password_hash if attempt.user else None
+        right = await self._passwords.verify(stored, request.password)
         async with self._database.transaction() as connection:
-            if newer is not None:
-                await queries.set_password_hash(connection, user.id, newer)
-            tokens = await self._service.open_session(connection, user.id)
-        if tokens is None:
-            raise CredentialsInvalid
-        return auth_service_pb2.LoginResponse(tokens=_pair(tokens), user=tokens.principal.name)
+            outcome = await self._sign_in.finish(connection, attempt, right=right)
+        if isinstance(outcome, TaskHubError):
+            raise outcome
+        self._jobs.wake()
+        if attempt.user is not None and self._passwords.needs_rehash(attempt.user.password_hash):
+            await self._rehash(attempt.user, request.password)
+        return auth_service_pb2.LoginResponse(tokens=_pair(outcome), user=outcome.principal.name)
 
-    async def RefreshToken(self, request: auth_service_pb2.RefreshTokenRequest, call: Call) -> Message:  # noqa: ARG002
+    async def _rehash(self, user: queries.CredentialsRow, password: str) -> None:
+        hashed = await self._passwords.hash(password)
+        async with self._database.connection() as connection:
+            await queries.rehash(connection, user, hashed)
+
+    async def RefreshToken(self, request: auth_service_pb2.RefreshTokenRequest, call: Call) -> Message:
         """A refusal may have ended the session: it is answered after the commit."""
         async with self._database.transaction() as connection:
-            outcome = await self._service.refresh(connection, request.refresh_token)
+            outcome = await self._sessions.refresh(connection, request.refresh_token, call.origin)
         if isinstance(outcome, Refusal):
             raise RefreshTokenInvalid
         return auth_service_pb2.RefreshTokenResponse(tokens=_pair(outcome))
-
-    async def Logout(self, request: auth_service_pb2.LogoutRequest, call: Call) -> Message | bytes:
-        """Ends the caller's session."""
-        session_id = call.principal.session_id
-
-        async def work(connection: Connection) -> Message:
-            await queries.revoke_session(connection, session_id)
-            return auth_service_pb2.LogoutResponse()
-
-        response = await self._idempotency.run(call, request, work)
-        self._revocations.add(session_id)
-        return response
 
     async def GetJwks(self, request: auth_service_pb2.GetJwksRequest, call: Call) -> Message:  # noqa: ARG002
         """Answers from memory."""

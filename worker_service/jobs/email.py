@@ -2,7 +2,8 @@
 
 Args name the template and the row, never an address or a token: `{"template": "verification", "registration": id}`,
 `{"template": "welcome", "user": id}`, `{"template": "already_registered", "user": id}`,
-`{"template": "assigned", "task": id, "user": id}`, `{"template": "reminder", "task": id, "field": …, "time": …}`.
+`{"template": "assigned", "task": id, "user": id}`, `{"template": "reminder", "task": id, "field": …, "time": …}`,
+`{"template": "new_device", "session": id}`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SUBJECTS = {
     "already_registered": "You already have an account",
     "assigned": "Assigned to you: {title}",
     "reminder": "Reminder: {title}",
+    "new_device": "A new device has signed in",
 }
 
 #: Seconds that the mail server may take for a reply; with a short lease, two thirds of that.
@@ -68,6 +70,8 @@ def send(context: Context) -> Mapping[str, Any]:
             "time": str(time),
         }:
             return _reminder(context, _uuid(task), field, time)
+        case {"template": "new_device", "session": str(id_)}:
+            return _new_device(context, _uuid(id_))
         case _:
             raise ArgumentsInvalid
 
@@ -107,6 +111,22 @@ def _reminder(context: Context, task: uuid.UUID, field: str, time: str) -> Mappi
 
 def _when(time: datetime | None) -> str:
     return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _new_device(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
+    row = queries.session(context.connection, id_)
+    if row is None:
+        return {"skipped": "session is gone"}
+    return _send(context, "new_device", row, **_origin(row))
+
+
+def _origin(row: Mapping[str, Any]) -> dict[str, str]:
+    """Returns when and where from something happened, for people to recognise."""
+    return {
+        "time": _when(row["create_time"]),
+        "address": row["address"] or "unknown",
+        "user_agent": _one_line(row["user_agent"]) or "unknown",
+    }
 
 
 def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str) -> Mapping[str, Any]:

@@ -131,7 +131,7 @@ def _finish_operation(operation: Node, route: contract.Route) -> None:
     for status in statuses(route):
         operation["responses"][str(status)] = _reference("responses", str(status))
     operation["responses"]["default"] = _reference("responses", "default")
-    if route.body:
+    if "requestBody" in operation:  # all of a body may stand in the path
         operation["requestBody"]["required"] = needs_body(route)
 
 

@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from taskhub.v1 import options_pb2 as taskhub_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/auth_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taskhub/v1/options.proto\"\x90\x02\n\x0fRegisterRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12\x30\n\x08password\x18\x02 \x01(\tB\x14\x80\x01\x01\xe2\x41\x01\x02\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01R\x08password\x12H\n\x0c\x64isplay_name\x18\x03 \x01(\tB%\xe2\x41\x01\x01\xbaH\x1er\x1c\x18\x64\x32\x18^[^\\x00-\\x1f\\x7f-\\x9f]*$R\x0b\x64isplayName\"\x12\n\x10RegisterResponse\">\n\x12VerifyEmailRequest\x12(\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x05token\")\n\x13VerifyEmailResponse\x12\x12\n\x04user\x18\x01 \x01(\tR\x04user\"\x9e\x01\n\x19ResendVerificationRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xc1\x01\n\x0cLoginRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12.\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01R\x08password\"R\n\rLoginResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\x12\x12\n\x04user\x18\x02 \x01(\tR\x04user\"\xf3\x01\n\tTokenPair\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12H\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x61\x63\x63\x65ssExpireTime\x12(\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12J\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11refreshExpireTime\"N\n\x13RefreshTokenRequest\x12\x37\n\rrefresh_token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x0crefreshToken\"E\n\x14RefreshTokenResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JwkR\x04keys\"m\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x05 \x01(\tR\x03\x61lg\x12\x10\n\x03use\x18\x06 \x01(\tR\x03use2\xd2\x06\n\x0b\x41uthService\x12m\n\x08Register\x12\x1b.taskhub.v1.RegisterRequest\x1a\x1c.taskhub.v1.RegisterResponse\"&\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth:register:\x01*\x12u\n\x0bVerifyEmail\x12\x1e.taskhub.v1.VerifyEmailRequest\x1a\x1f.taskhub.v1.VerifyEmailResponse\"%\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/auth:verifyEmail:\x01*\x12\x95\x01\n\x12ResendVerification\x12%.taskhub.v1.ResendVerificationRequest\x1a&.taskhub.v1.ResendVerificationResponse\"0\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02 \"\x1b/v1/auth:resendVerification:\x01*\x12\x65\n\x05Login\x12\x18.taskhub.v1.LoginRequest\x1a\x19.taskhub.v1.LoginResponse\"\'\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x98\xb5\x18\x03\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth:login:\x01*\x12}\n\x0cRefreshToken\x12\x1f.taskhub.v1.RefreshTokenRequest\x1a .taskhub.v1.RefreshTokenResponse\"*\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth:refreshToken:\x01*\x12\x61\n\x06Logout\x12\x19.taskhub.v1.LogoutRequest\x1a\x1a.taskhub.v1.LogoutResponse\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:logout:\x01*\x12|\n\x07GetJwks\x12\x1a.taskhub.v1.GetJwksRequest\x1a\x1b.taskhub.v1.GetJwksResponse\"8\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02)\x12\r/v1/auth/jwksZ\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskhub/v1/auth_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taskhub/v1/options.proto\"\x90\x02\n\x0fRegisterRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12\x30\n\x08password\x18\x02 \x01(\tB\x14\x80\x01\x01\xe2\x41\x01\x02\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01R\x08password\x12H\n\x0c\x64isplay_name\x18\x03 \x01(\tB%\xe2\x41\x01\x01\xbaH\x1er\x1c\x18\x64\x32\x18^[^\\x00-\\x1f\\x7f-\\x9f]*$R\x0b\x64isplayName\"\x12\n\x10RegisterResponse\">\n\x12VerifyEmailRequest\x12(\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x05token\")\n\x13VerifyEmailResponse\x12\x12\n\x04user\x18\x01 \x01(\tR\x04user\"\x9e\x01\n\x19ResendVerificationRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xc1\x01\n\x0cLoginRequest\x12\x80\x01\n\x05\x65mail\x18\x01 \x01(\tBj\xe2\x41\x01\x02\xbaHcr^\x18\xfe\x01\x32Y^[a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&\'*+/=?^_`{|}~-]+)*@[^@\\x00-\\x20\\x7f]+$\xc8\x01\x01R\x05\x65mail\x12.\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01R\x08password\"R\n\rLoginResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\x12\x12\n\x04user\x18\x02 \x01(\tR\x04user\"\xf3\x01\n\tTokenPair\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12H\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x61\x63\x63\x65ssExpireTime\x12(\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12J\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11refreshExpireTime\"N\n\x13RefreshTokenRequest\x12\x37\n\rrefresh_token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x01\x02\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01R\x0crefreshToken\"E\n\x14RefreshTokenResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.taskhub.v1.TokenPairR\x06tokens\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\xc2\x03\n\x07Session\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12,\n\x04user\x18\x02 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0ftaskhub.v1/UserR\x04user\x12\x1e\n\x07\x63urrent\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x07\x63urrent\x12\x1e\n\x07\x61\x64\x64ress\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x07\x61\x64\x64ress\x12#\n\nuser_agent\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\tuserAgent\x12\x41\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x44\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime\x12\x41\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nexpireTime:>\xea\x41;\n\x12taskhub.v1/Session\x12\x12sessions/{session}*\x08sessions2\x07session\"l\n\x13ListSessionsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"o\n\x14ListSessionsResponse\x12/\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.taskhub.v1.SessionR\x08sessions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n\x14RevokeSessionRequest\x12\x80\x01\n\x04name\x18\x01 \x01(\tBl\xe2\x41\x01\x02\xfa\x41\x14\n\x12taskhub.v1/Session\xbaHNrI2G^sessions/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\"\x17\n\x15RevokeSessionResponse\"C\n\x18RevokeAllSessionsRequest\x12\'\n\x0ckeep_current\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0bkeepCurrent\"@\n\x19RevokeAllSessionsResponse\x12#\n\rrevoked_count\x18\x01 \x01(\x05R\x0crevokedCount\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JwkR\x04keys\"m\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x05 \x01(\tR\x03\x61lg\x12\x10\n\x03use\x18\x06 \x01(\tR\x03use2\xdd\t\n\x0b\x41uthService\x12m\n\x08Register\x12\x1b.taskhub.v1.RegisterRequest\x1a\x1c.taskhub.v1.RegisterResponse\"&\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth:register:\x01*\x12u\n\x0bVerifyEmail\x12\x1e.taskhub.v1.VerifyEmailRequest\x1a\x1f.taskhub.v1.VerifyEmailResponse\"%\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/auth:verifyEmail:\x01*\x12\x95\x01\n\x12ResendVerification\x12%.taskhub.v1.ResendVerificationRequest\x1a&.taskhub.v1.ResendVerificationResponse\"0\x8a\xb5\x18\x02\x08\x01\x98\xb5\x18\x04\x82\xd3\xe4\x93\x02 \"\x1b/v1/auth:resendVerification:\x01*\x12\x65\n\x05Login\x12\x18.taskhub.v1.LoginRequest\x1a\x19.taskhub.v1.LoginResponse\"\'\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x98\xb5\x18\x03\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth:login:\x01*\x12}\n\x0cRefreshToken\x12\x1f.taskhub.v1.RefreshTokenRequest\x1a .taskhub.v1.RefreshTokenResponse\"*\x8a\xb5\x18\x02\x08\x01\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth:refreshToken:\x01*\x12\x61\n\x06Logout\x12\x19.taskhub.v1.LogoutRequest\x1a\x1a.taskhub.v1.LogoutResponse\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:logout:\x01*\x12p\n\x0cListSessions\x12\x1f.taskhub.v1.ListSessionsRequest\x1a .taskhub.v1.ListSessionsResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\x8a\x01\n\rRevokeSession\x12 .taskhub.v1.RevokeSessionRequest\x1a!.taskhub.v1.RevokeSessionResponse\"4\xda\x41\x04name\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=sessions/*}:revoke:\x01*\x12\x89\x01\n\x11RevokeAllSessions\x12$.taskhub.v1.RevokeAllSessionsRequest\x1a%.taskhub.v1.RevokeAllSessionsResponse\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/sessions:revokeAll:\x01*\x12|\n\x07GetJwks\x12\x1a.taskhub.v1.GetJwksRequest\x1a\x1b.taskhub.v1.GetJwksResponse\"8\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02)\x12\r/v1/auth/jwksZ\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +58,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001'
   _globals['_REFRESHTOKENREQUEST'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_REFRESHTOKENREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001\342A\001\002\272H\010r\003\030\200\002\310\001\001'
+  _globals['_SESSION'].fields_by_name['name']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_SESSION'].fields_by_name['user']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['user']._serialized_options = b'\342A\001\003\372A\021\n\017taskhub.v1/User'
+  _globals['_SESSION'].fields_by_name['current']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['current']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['address']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['address']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['user_agent']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['user_agent']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['create_time']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['last_use_time']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION']._loaded_options = None
+  _globals['_SESSION']._serialized_options = b'\352A;\n\022taskhub.v1/Session\022\022sessions/{session}*\010sessions2\007session'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\002'
+  _globals['_REVOKESESSIONREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REVOKESESSIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\024\n\022taskhub.v1/Session\272HNrI2G^sessions/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\310\001\001'
+  _globals['_REVOKEALLSESSIONSREQUEST'].fields_by_name['keep_current']._loaded_options = None
+  _globals['_REVOKEALLSESSIONSREQUEST'].fields_by_name['keep_current']._serialized_options = b'\342A\001\001'
   _globals['_AUTHSERVICE'].methods_by_name['Register']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Register']._serialized_options = b'\212\265\030\002\010\001\230\265\030\004\202\323\344\223\002\026\"\021/v1/auth:register:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['VerifyEmail']._loaded_options = None
@@ -68,40 +96,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['RefreshToken']._serialized_options = b'\212\265\030\002\010\001\220\265\030\001\202\323\344\223\002\032\"\025/v1/auth:refreshToken:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\024\"\017/v1/auth:logout:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\212\265\030\002\010\002\202\323\344\223\002\016\022\014/v1/sessions'
+  _globals['_AUTHSERVICE'].methods_by_name['RevokeSession']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['RevokeSession']._serialized_options = b'\332A\004name\212\265\030\002\010\002\202\323\344\223\002!\"\034/v1/{name=sessions/*}:revoke:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['RevokeAllSessions']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['RevokeAllSessions']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\"\026/v1/sessions:revokeAll:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\212\265\030\002\010\001\202\323\344\223\002)\022\r/v1/auth/jwksZ\030\022\026/.well-known/jwks.json'
-  _globals['_REGISTERREQUEST']._serialized_start=197
-  _globals['_REGISTERREQUEST']._serialized_end=469
-  _globals['_REGISTERRESPONSE']._serialized_start=471
-  _globals['_REGISTERRESPONSE']._serialized_end=489
-  _globals['_VERIFYEMAILREQUEST']._serialized_start=491
-  _globals['_VERIFYEMAILREQUEST']._serialized_end=553
-  _globals['_VERIFYEMAILRESPONSE']._serialized_start=555
-  _globals['_VERIFYEMAILRESPONSE']._serialized_end=596
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=599
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=757
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=759
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=787
-  _globals['_LOGINREQUEST']._serialized_start=790
-  _globals['_LOGINREQUEST']._serialized_end=983
-  _globals['_LOGINRESPONSE']._serialized_start=985
-  _globals['_LOGINRESPONSE']._serialized_end=1067
-  _globals['_TOKENPAIR']._serialized_start=1070
-  _globals['_TOKENPAIR']._serialized_end=1313
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1315
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1393
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1395
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1464
-  _globals['_LOGOUTREQUEST']._serialized_start=1466
-  _globals['_LOGOUTREQUEST']._serialized_end=1481
-  _globals['_LOGOUTRESPONSE']._serialized_start=1483
-  _globals['_LOGOUTRESPONSE']._serialized_end=1499
-  _globals['_GETJWKSREQUEST']._serialized_start=1501
-  _globals['_GETJWKSREQUEST']._serialized_end=1517
-  _globals['_GETJWKSRESPONSE']._serialized_start=1519
-  _globals['_GETJWKSRESPONSE']._serialized_end=1573
-  _globals['_JWK']._serialized_start=1575
-  _globals['_JWK']._serialized_end=1684
-  _globals['_AUTHSERVICE']._serialized_start=1687
-  _globals['_AUTHSERVICE']._serialized_end=2537
+  _globals['_REGISTERREQUEST']._serialized_start=249
+  _globals['_REGISTERREQUEST']._serialized_end=521
+  _globals['_REGISTERRESPONSE']._serialized_start=523
+  _globals['_REGISTERRESPONSE']._serialized_end=541
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=543
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=605
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=607
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=648
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=651
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=809
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=811
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=839
+  _globals['_LOGINREQUEST']._serialized_start=842
+  _globals['_LOGINREQUEST']._serialized_end=1035
+  _globals['_LOGINRESPONSE']._serialized_start=1037
+  _globals['_LOGINRESPONSE']._serialized_end=1119
+  _globals['_TOKENPAIR']._serialized_start=1122
+  _globals['_TOKENPAIR']._serialized_end=1365
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1367
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1445
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1447
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1516
+  _globals['_LOGOUTREQUEST']._serialized_start=1518
+  _globals['_LOGOUTREQUEST']._serialized_end=1533
+  _globals['_LOGOUTRESPONSE']._serialized_start=1535
+  _globals['_LOGOUTRESPONSE']._serialized_end=1551
+  _globals['_SESSION']._serialized_start=1554
+  _globals['_SESSION']._serialized_end=2004
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=2006
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=2114
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=2116
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=2227
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=2230
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=2383
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=2385
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=2408
+  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_start=2410
+  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_end=2477
+  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_start=2479
+  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_end=2543
+  _globals['_GETJWKSREQUEST']._serialized_start=2545
+  _globals['_GETJWKSREQUEST']._serialized_end=2561
+  _globals['_GETJWKSRESPONSE']._serialized_start=2563
+  _globals['_GETJWKSRESPONSE']._serialized_end=2617
+  _globals['_JWK']._serialized_start=2619
+  _globals['_JWK']._serialized_end=2728
+  _globals['_AUTHSERVICE']._serialized_start=2731
+  _globals['_AUTHSERVICE']._serialized_end=3976
 # @@protoc_insertion_point(module_scope)

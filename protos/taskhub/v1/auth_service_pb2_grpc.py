@@ -68,6 +68,21 @@ class AuthServiceStub:
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/taskhub.v1.AuthService/ListSessions',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.RevokeSession = channel.unary_unary(
+                '/taskhub.v1.AuthService/RevokeSession',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionResponse.FromString,
+                _registered_method=True)
+        self.RevokeAllSessions = channel.unary_unary(
+                '/taskhub.v1.AuthService/RevokeAllSessions',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/taskhub.v1.AuthService/GetJwks',
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.GetJwksRequest.SerializeToString,
@@ -120,7 +135,12 @@ class AuthServiceServicer:
 
         Takes no idempotency key: the answer holds secrets, which are never stored. Errors: UNAUTHENTICATED
         (CREDENTIALS_INVALID) for a wrong password, an unknown address and an unverified account alike; RESOURCE_EXHAUSTED
-        (PASSWORDS_BUSY) when too many passwords wait to be hashed.
+        with google.rpc.RetryInfo after too many failures (SIGN_IN_LOCKED), of the address as of the caller, whether there is
+        such an account or not and whether the password is right or not, and when too many passwords wait to be hashed
+        (PASSWORDS_BUSY). The fifth failure locks for five seconds, and each further one for twice as long, up to an hour;
+        from where the owner has signed in before, only failures from there count.
+
+        A sign-in from a device that the account does not know, its first excepted, is told to the owner by email.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,8 +148,8 @@ class AuthServiceServicer:
 
     def RefreshToken(self, request, context):
         """Exchanges a refresh token for a new pair. Each refresh token works once; the previous one is accepted again for ten
-        seconds, so that two racing refreshes do not sign an honest user out, and after that its reuse is taken for theft
-        and ends the session.
+        seconds and answered with the same successor, so that two racing refreshes do not sign an honest user out, and after
+        that its reuse is taken for theft and ends the session.
 
         Takes no idempotency key. Errors: UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
         """
@@ -143,6 +163,35 @@ class AuthServiceServicer:
 
         Takes an idempotency key, as every mutation does; but a call that is sent again after the session has ended is
         UNAUTHENTICATED (TOKEN_INVALID), and may be taken for done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists the sessions of the caller that are not over, newest first.
+
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); PERMISSION_DENIED (USERS_ONLY) for a service account, which has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSession(self, request, context):
+        """Ends a session of the caller: its refresh token stops working at once, access tokens already issued are refused
+        within seconds. One that is over stays so.
+
+        Takes an idempotency key. Errors: NOT_FOUND for a session that does not exist or is not the caller's;
+        PERMISSION_DENIED (USERS_ONLY) for a service account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAllSessions(self, request, context):
+        """Ends every session of the caller, or every other one, as RevokeSession does.
+
+        Takes an idempotency key. Errors: PERMISSION_DENIED (USERS_ONLY) for a service account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +239,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ListSessionsRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'RevokeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSession,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'RevokeAllSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAllSessions,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -363,6 +427,87 @@ class AuthService:
             '/taskhub.v1.AuthService/Logout',
             taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
             taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/ListSessions',
+            taskhub_dot_v1_dot_auth__service__pb2.ListSessionsRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/RevokeSession',
+            taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAllSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/RevokeAllSessions',
+            taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,6 +29,15 @@ def _registration(api: Api) -> str:
     return Secrets(SECRET).link_token("verify-email", id_)
 
 
+def _session(api: Api, owner: Account) -> str:
+    """Returns the name of another session of the caller."""
+    id_ = new_id()
+    api.execute(
+        "INSERT INTO sessions (id, user_id, expire_time) VALUES (%s, %s, now() + '1 day'::interval)", (id_, owner.id)
+    )
+    return f"sessions/{id_}"
+
+
 def _job(api: Api, owner: Account) -> str:
     """Returns the name of a job on behalf of `owner`, with two attempts."""
     id_ = new_id()
@@ -103,6 +112,9 @@ GOOD: dict[str, Sample] = {
     "AuthService/Login": lambda _, me: auth_service_pb2.LoginRequest(email=me.email, password=PASSWORD),
     "AuthService/RefreshToken": lambda _, me: auth_service_pb2.RefreshTokenRequest(refresh_token=me.refresh_token),
     "AuthService/Logout": lambda _, __: auth_service_pb2.LogoutRequest(),
+    "AuthService/ListSessions": lambda _, __: auth_service_pb2.ListSessionsRequest(),
+    "AuthService/RevokeSession": lambda api, me: auth_service_pb2.RevokeSessionRequest(name=_session(api, me)),
+    "AuthService/RevokeAllSessions": lambda _, __: auth_service_pb2.RevokeAllSessionsRequest(keep_current=True),
     "AuthService/GetJwks": lambda _, __: auth_service_pb2.GetJwksRequest(),
     "UserService/GetUser": lambda _, me: user_service_pb2.GetUserRequest(name=me.name),
     "UserService/UpdateUser": _update_user,
@@ -139,6 +151,8 @@ BAD: dict[str, tuple[str, Message]] = {
     "AuthService/ResendVerification": ("email", auth_service_pb2.ResendVerificationRequest(email="@")),
     "AuthService/Login": ("email", auth_service_pb2.LoginRequest(email="", password="x")),
     "AuthService/RefreshToken": ("refresh_token", auth_service_pb2.RefreshTokenRequest(refresh_token="x" * 300)),
+    "AuthService/ListSessions": ("page_token", auth_service_pb2.ListSessionsRequest(page_token="AAAA")),
+    "AuthService/RevokeSession": ("name", auth_service_pb2.RevokeSessionRequest(name="sessions/1")),
     "UserService/GetUser": ("name", user_service_pb2.GetUserRequest(name="users/you")),
     "UserService/UpdateUser": ("user.name", users.UpdateUserRequest(user=user_pb2.User(display_name="Ada"))),
     "UserService/DeleteUser": ("etag", users.DeleteUserRequest(name="users/me", etag="x" * 65)),
@@ -173,13 +187,14 @@ BAD: dict[str, tuple[str, Message]] = {
     "JobService/ListJobAttempts": ("parent", job_service_pb2.ListJobAttemptsRequest(parent="jobs/-")),
 }
 
-WITHOUT_FIELDS = {"AuthService/Logout", "AuthService/GetJwks"}
+WITHOUT_FIELDS = {"AuthService/Logout", "AuthService/GetJwks", "AuthService/RevokeAllSessions"}
 
 #: Methods that anybody may call, but whose sample asks for more when an administrator calls them.
 AS_ADMIN = {"UserService/DeleteUser"}
 
 #: Methods whose good request names something that belongs to the caller.
 NAMING = [
+    "AuthService/RevokeSession",
     "UserService/GetUser",
     "UserService/UpdateUser",
     "UserService/DeleteUser",

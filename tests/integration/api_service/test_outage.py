@@ -46,7 +46,7 @@ def own(processes: Processes) -> Iterator[tuple[Api, Postgres]]:
 
 def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own: tuple[Api, Postgres]) -> None:
     api, server = own
-    alice = api.account()
+    alice = api.account("ADMIN")  # who may call everything
     requests = {path: sample(api, alice).SerializeToString() for path, sample in GOOD.items()}
     health: Any = health_pb2_grpc.HealthStub(api.channel)
     watched = health.Watch(health_pb2.HealthCheckRequest(service="taskhub.v1.TaskService"), timeout=60)

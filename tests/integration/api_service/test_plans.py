@@ -15,11 +15,15 @@ from api_service.accounts import queries as accounts
 from api_service.auth import queries as auth
 from api_service.database import Connection
 from api_service.jobs import queries as jobs
+from api_service.lockouts import queries as lockouts
+from api_service.origin import Origin
+from api_service.sessions import queries as sessions
 from api_service.tasks import queries as tasks
 from api_service.users import queries as users
 
 ID = uuid.uuid4()
 NOW = datetime.now(UTC)
+ENDING = sessions.Ending("revoked", f"users/{ID}", Origin("127.0.0.1", "test"))
 
 
 class Planner:
@@ -73,8 +77,15 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
     "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),
     "auth.take_registrations": lambda c: auth.take_registrations(c, ID),
-    "auth.lock_refresh_token": lambda c: auth.lock_refresh_token(c, b"0" * 32),
-    "auth.revoke_session": lambda c: auth.revoke_session(c, ID),
+    "auth.credentials": lambda c: auth.credentials(c, "a@example.com", b"0" * 32),
+    "lockouts.longest_wait": lambda c: lockouts.longest_wait(c, [b"0" * 32, b"1" * 32]),
+    "lockouts.hold": lambda c: lockouts.hold(c, b"0" * 32),
+    "sessions.lock_role": lambda c: sessions.lock_role(c, ID, 1),
+    "sessions.note_device": lambda c: sessions.note_device(c, ID, b"0" * 32),
+    "sessions.lock_refresh_token": lambda c: sessions.lock_refresh_token(c, b"0" * 32),
+    "sessions.page": lambda c: sessions.page(c, ID, before=None, limit=50),
+    "sessions.revoke": lambda c: sessions.revoke(c, ID, ID, ENDING),
+    "sessions.revoke_all": lambda c: sessions.revoke_all(c, ID, ENDING),
     "auth.revoked_sessions": lambda c: auth.revoked_sessions(c, 900),
 }
 for owner in (None, ID):

@@ -27,6 +27,9 @@ INSERT INTO signing_keys (kid, public_key, sealed_private_key, sign_from_time) V
 INSERT INTO refresh_tokens (token_hash, session_id, expire_time) VALUES ({H}, '{S}', now());
 INSERT INTO registrations (id, email, password_hash, expire_time)
     VALUES ('{U}', 'a@example.com', 'x', now() + interval '1 day');
+INSERT INTO links (id, purpose, user_id, expire_time) VALUES ('{U}', 'reset-password', '{U}', now() + interval '1 day');
+INSERT INTO lockouts (subject, failures) VALUES ({H}, 1);
+INSERT INTO devices (user_id, fingerprint) VALUES ('{U}', {H});
 """
 
 #: By constraint, a statement that breaks it.
@@ -45,6 +48,21 @@ BROKEN: dict[str, str] = {
     "users_delete_time_check": "UPDATE users SET delete_time = now(), purge_time = now(), email = NULL",
     "users_purge_time_check": "UPDATE users SET purge_time = now()",
     "users_email_key": f"INSERT INTO users (id, email, password_hash) VALUES ('{J}', 'a@example.com', 'x')",
+    "users_password_version_check": "UPDATE users SET password_version = 0",
+    "registrations_address_check": "UPDATE registrations SET address = repeat('x', 46)",
+    "registrations_user_agent_check": "UPDATE registrations SET user_agent = repeat('x', 257)",
+    "sessions_address_check": "UPDATE sessions SET address = repeat('x', 46)",
+    "sessions_user_agent_check": "UPDATE sessions SET user_agent = repeat('x', 257)",
+    "links_address_check": "UPDATE links SET address = repeat('x', 46)",
+    "links_user_agent_check": "UPDATE links SET user_agent = repeat('x', 257)",
+    "links_purpose_check": "UPDATE links SET purpose = 'verify-email'",
+    "links_target_check": "UPDATE links SET purpose = 'change-email'",
+    "links_expire_time_check": "UPDATE links SET expire_time = create_time",
+    "links_user_id_fkey": f"UPDATE links SET user_id = '{MISSING}'",
+    "lockouts_subject_check": "UPDATE lockouts SET subject = 'short'",
+    "lockouts_failures_check": "UPDATE lockouts SET failures = 0",
+    "devices_fingerprint_check": "UPDATE devices SET fingerprint = 'short'",
+    "devices_user_id_fkey": f"UPDATE devices SET user_id = '{MISSING}'",
     "registrations_email_check": "UPDATE registrations SET email = 'A@example.com'",
     "registrations_display_name_check": "UPDATE registrations SET display_name = repeat('x', 101)",
     "registrations_expire_time_check": "UPDATE registrations SET expire_time = create_time",

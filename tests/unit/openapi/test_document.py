@@ -152,7 +152,8 @@ def _check_message(
 
 @EVERY_ROUTE
 def test_every_rule_of_a_body_is_there(document: Node, route: contract.Route) -> None:
-    if not route.body:
+    in_path = route.bound and set(route.bound) == {field.name for field in route.rpc.input_type.fields}
+    if not route.body or in_path:
         assert "requestBody" not in _operation(document, route)
         return
     schema = _operation(document, route)["requestBody"]["content"]["application/json"]["schema"]

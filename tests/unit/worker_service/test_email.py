@@ -9,7 +9,16 @@ import pytest
 
 from worker_service.jobs.email import SUBJECTS, ArgumentsInvalid, compose
 
-FACTS = {"link": "http://hub/verify#token=abc", "token": "abc", "task": "tasks/1", "title": "Ship\r\nBcc: x", "due": ""}
+FACTS = {
+    "link": "http://hub/verify#token=abc",
+    "token": "abc",
+    "task": "tasks/1",
+    "title": "Ship\r\nBcc: x",
+    "due": "",
+    "time": "2026-11-25 18:00 UTC",
+    "address": "192.0.2.1",
+    "user_agent": "<b>browser</b>",
+}
 
 
 def _compose(

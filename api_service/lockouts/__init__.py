@@ -1,0 +1,1 @@
+"""What must not be tried without bound: guessing passwords, and sending mail to strangers."""
