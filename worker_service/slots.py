@@ -34,3 +34,7 @@ class Slots:
     def free(self, pids: Iterable[int]) -> bool:
         """Returns whether any of these processes is idle."""
         return any(not self._memory[pid] for pid in pids)
+
+    def idle(self, pids: Iterable[int]) -> bool:
+        """Returns whether all of these processes are."""
+        return not any(self._memory[pid] for pid in pids)

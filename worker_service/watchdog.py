@@ -107,10 +107,11 @@ class Guard:
         return int(declared.message_count)
 
     def _end(self) -> None:
-        for pid in self._pool():
+        pool = self._pool()
+        for pid in pool:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + FAREWELL
-        while time.monotonic() < end and not self._slots.free(self._pool()):
+        while time.monotonic() < end and not self._slots.idle(pool):
             time.sleep(0.05)
         os._exit(STATUS)
