@@ -37,6 +37,8 @@ lint: .venv/.dev ## Check style, types, imports, and that the generated stubs ar
 	@echo "stubs" && rm -rf .cache/stubs && $(BIN)/python protos/generate.py .cache/stubs .cache/image.binpb
 	@diff -r -x '*.proto' -x generate.py -x __pycache__ protos .cache/stubs \
 		|| { echo 'taskhub: the stubs are older than the .proto files: run `make protos`' >&2; exit 1; }
+	@echo "access" && $(BIN)/python -m docs.generate .cache/access.md && diff docs/access.md .cache/access.md \
+		|| { echo 'taskhub: docs/access.md is older than the .proto files: run `make protos`' >&2; exit 1; }
 	@echo "buf lint" && $(BIN)/buf lint .cache/image.binpb
 
 bench: .venv/.bench .cache/bench-celery/.installed ## Measure against the goals of speed, for some minutes (ONLY=S1,S5: these rows)

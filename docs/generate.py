@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -46,4 +47,4 @@ def _row(method: Method, routes: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document())
+    (Path(sys.argv[1]) if sys.argv[1:] else DOCUMENT).write_text(document())

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import TracebackType
+from typing import Any
 
 import structlog
+
+from shared.outline import outline
 
 
 def configure(service: str, level: str) -> None:
@@ -14,7 +18,7 @@ def configure(service: str, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _outline_exceptions,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
@@ -30,3 +34,22 @@ def configure(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(getattr(logging, level))
+    sys.excepthook = _log_the_end
+
+
+def _outline_exceptions(_logger: Any, _method: str, event: Any) -> Any:
+    """Puts what may be told of an exception in the place of the exception."""
+    given = event.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else given[1] if given and given is not True else None
+    error = sys.exc_info()[1] if given is True else error
+    if error is not None:
+        event["exception"] = outline(error)
+    return event
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Logs what ends the process; Python itself would print its words."""
+    if isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger().critical("process_failed", exc_info=error)

@@ -37,7 +37,10 @@ class Tracer:
             yield trace.INVALID_SPAN
             return
         parent = _propagator.extract({"traceparent": traceparent} if traceparent else {})
-        with self._tracer.start_as_current_span(name, context=parent, kind=kind) as span:
+        # An exception's words, and those of its causes, may repeat what a driver was given.
+        with self._tracer.start_as_current_span(
+            name, context=parent, kind=kind, record_exception=False, set_status_on_exception=False
+        ) as span:
             yield span
 
     def close(self) -> None:

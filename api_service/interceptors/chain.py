@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from api_service.call import REQUEST_ID, Call, StreamCall
-from api_service.interceptors.errors import details, status_code
+from api_service.interceptors.errors import details, message, status_code
 from api_service.interceptors.steps import Handler, Step
 from api_service.interceptors.streams import sending
 from api_service.methods import Method
@@ -94,7 +94,7 @@ def _adapt(method: Method, inner: Handler, proxies: Proxies) -> Callable[[Any, A
             response = await inner(request, call)
         except TaskHubError as error:
             trailing = (*details(error), (REQUEST_ID, call.request_id))
-            return await context.abort(status_code(error), error.message, trailing)  # type: ignore[no-any-return]
+            return await context.abort(status_code(error), message(error), trailing)  # type: ignore[no-any-return]
         if call.initial_metadata:
             await context.send_initial_metadata(tuple(call.initial_metadata))
         # At the end, where it travels with the status: a write of its own costs 90 µs. REST has Envoy's.
@@ -121,7 +121,7 @@ def _adapt_stream(method: Method, inner: Handler, proxies: Proxies) -> Callable[
             await inner(request, call)
         except TaskHubError as error:
             trailing = (*details(error), (REQUEST_ID, call.request_id))
-            await context.abort(status_code(error), error.message, trailing)
+            await context.abort(status_code(error), message(error), trailing)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
 
     return handle

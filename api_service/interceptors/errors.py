@@ -28,6 +28,10 @@ log = structlog.get_logger()
 
 DOMAIN = "taskhub"
 
+#: In bytes. A client of gRPC takes 8 KiB of metadata with an answer; beyond, it tells its caller of that and no more.
+_MAX_TEXT = 256
+_MAX_VIOLATIONS = 4096
+
 #: Looked up by class, the nearest ancestor wins.
 TRANSLATIONS: dict[type[BaseException], type[TaskHubError]] = {
     DecodeError: MessageMalformed,
@@ -60,7 +64,7 @@ class Errors:
 
 
 def translate(error: Exception, method: Method) -> TaskHubError:
-    """Returns what the caller may know of `error`. What nobody foresaw is logged whole, and said to be ours."""
+    """Returns what the caller may know of `error`. What nobody foresaw is logged, and said to be ours."""
     for ancestor in type(error).__mro__:
         if ancestor in TRANSLATIONS:
             return TRANSLATIONS[ancestor]()
@@ -73,9 +77,14 @@ def status_code(error: TaskHubError) -> grpc.StatusCode:
     return grpc.StatusCode[error.code.name]
 
 
+def message(error: TaskHubError) -> str:
+    """Returns what `error` says to a person."""
+    return _short(error.message)
+
+
 def details(error: TaskHubError) -> tuple[tuple[str, str | bytes], ...]:
     """Returns the trailing metadata that explains `error` to a program."""
-    status = status_pb2.Status(code=int(error.code), message=error.message)
+    status = status_pb2.Status(code=int(error.code), message=message(error))
     status.details.extend(_pack(part) for part in _parts(error))
     return (("grpc-status-details-bin", status.SerializeToString()), *error.headers.items())
 
@@ -85,15 +94,28 @@ def _parts(error: TaskHubError) -> list[Message]:
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
     ]
     if isinstance(error, InvalidArgument):
-        bad = error_details_pb2.BadRequest()
-        for field, description in error.violations:
-            bad.field_violations.add(field=field, description=description, reason=error.reason)
-        parts.append(bad)
+        parts.append(_bad_request(error))
     if error.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
         parts.append(retry)
     return parts
+
+
+def _bad_request(error: InvalidArgument) -> error_details_pb2.BadRequest:
+    """Returns as many of the violations as an answer has room for; a caller mends the first ones first."""
+    bad = error_details_pb2.BadRequest()
+    for field, description in error.violations:
+        bad.field_violations.add(field=_short(field), description=_short(description), reason=error.reason)
+        if bad.ByteSize() > _MAX_VIOLATIONS:
+            del bad.field_violations[-1]
+            break
+    return bad
+
+
+def _short(text: str) -> str:
+    raw = text.encode()
+    return text if len(raw) <= _MAX_TEXT else raw[:_MAX_TEXT].decode(errors="ignore") + "…"
 
 
 def _pack(message: Message) -> AnyMessage:

@@ -167,6 +167,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path, secon
     running.stop(signal.SIGINT)
     assert running.left() == []
     assert not running.told("Traceback")
+    assert not running.told('"exception"')
 
 
 def pending(running: Running, email: str) -> bool:
