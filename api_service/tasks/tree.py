@@ -28,7 +28,7 @@ class Forest:
     def line(self, id_: uuid.UUID) -> list[uuid.UUID]:
         """Returns the task, what it is part of, and so on up to the root."""
         line = [id_]
-        while (parent := self._parents.get(line[-1])) is not None:
+        while (parent := self._parents.get(line[-1])) is not None and parent not in line:
             line.append(parent)
         return line
 
