@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import psutil
 import psycopg
 
+from tests.chaos.kinds import PLACES
 from tests.chaos.scene import Apart, Scene
 from tests.support.servers import eventually
 
@@ -134,16 +135,16 @@ def _ask_to_stop(scene: Scene, role: Callable[[], list[psutil.Process]], name: s
 def stall_holders(scene: Scene) -> None:
     """SIGSTOP to the process that runs a job of the kind chaos.hold, until another attempt holds the job."""
     with psycopg.connect(scene.stack.database, autocommit=True) as connection:
-        for inside in (False, True):
-            _stall_holder(scene, connection, inside=inside)
+        for where in PLACES:
+            _stall_holder(scene, connection, where)
 
 
-def _stall_holder(scene: Scene, connection: psycopg.Connection[tuple[object, ...]], *, inside: bool) -> None:
-    held = eventually(lambda: _holder(connection, inside=inside), PATIENCE)
+def _stall_holder(scene: Scene, connection: psycopg.Connection[tuple[object, ...]], where: str) -> None:
+    held = eventually(lambda: _holder(connection, where), PATIENCE)
     assert held is not None
     job, token, pid = held
     psutil.Process(pid).suspend()
-    scene.note(f"SIGSTOP pool child, {'inside' if inside else 'before'} its transaction", pid)
+    scene.note(f"SIGSTOP pool child, {where} its transaction", pid)
     try:
         eventually(lambda: _taken_over(connection, job, token), PATIENCE)
     finally:
@@ -151,17 +152,17 @@ def _stall_holder(scene: Scene, connection: psycopg.Connection[tuple[object, ...
         scene.note("SIGCONT pool child, while another attempt holds its job", pid)
 
 
-def _holder(connection: psycopg.Connection[tuple[object, ...]], *, inside: bool) -> tuple[str, int, int] | None:
+def _holder(connection: psycopg.Connection[tuple[object, ...]], where: str) -> tuple[str, int, int] | None:
     """Returns the job, its claim and the process that is in the middle of it."""
     row = connection.execute(
         """
         SELECT id::text, claim_token, worker FROM jobs
-        WHERE kind = 'chaos.hold' AND jobs.state = 'RUNNING' AND args->'inside' = to_jsonb(%(inside)s)
-            AND (NOT %(inside)s OR EXISTS (
+        WHERE kind = 'chaos.hold' AND jobs.state = 'RUNNING' AND args->>'where' = %(where)s
+            AND (%(where)s = 'before' OR EXISTS (
                 SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%%probe_ledger%%'
-            ))
+            ) OR EXISTS (SELECT FROM probe_ledger WHERE job_id = jobs.id)) -- an effect that is there too early
         """,
-        {"inside": inside},
+        {"where": where},
     ).fetchone()
     if row is None:
         return None

@@ -3,8 +3,8 @@
 | kind | what it does | args |
 | --- | --- | --- |
 | chaos.row | works half its time before `transaction()`, and half inside, after its row was written | `seconds` |
-| chaos.hold | the same for long, so that a fault can catch it | `seconds`, `inside`: all of the time inside, where it \
-holds a lock that its successor needs, else all of it before |
+| chaos.hold | the same for long, so that a fault can catch it | `seconds`, `where`: all of the time `before` its \
+transaction, `inside`, where it holds a lock that its successor needs, or `after`, when only its completion is missing |
 
 Effects are rows of `probe_ledger`, which has no constraint that could hide a duplicate.
 """
@@ -29,6 +29,9 @@ INSERT INTO chaos_locks SELECT 'one', 0 WHERE NOT EXISTS (SELECT FROM chaos_lock
 
 QUEUE = probes.QUEUE
 
+#: Where a job of the kind chaos.hold can be caught.
+PLACES = ("before", "inside", "after")
+
 
 def environment() -> dict[str, str]:
     """Returns what the environment of a worker needs so that it finds these kinds and the probes."""
@@ -52,15 +55,17 @@ def _row(context: Context) -> None:
 
 
 def _hold(context: Context) -> None:
-    seconds, inside = float(context.args["seconds"]), bool(context.args["inside"])
-    if not inside:
-        time.sleep(seconds)
+    def hold(at: str) -> None:
+        if context.args["where"] == at:
+            time.sleep(float(context.args["seconds"]))
+
+    hold("before")
     with context.transaction() as connection:
-        if inside:
+        if context.args["where"] == "inside":
             connection.execute("UPDATE chaos_locks SET taken = taken + 1 WHERE name = 'one'")
         _write(context, connection)
-        if inside:
-            time.sleep(seconds)
+        hold("inside")
+    hold("after")
 
 
 # More attempts than a row has faults: where a job fails, the engine failed, not the limit.

@@ -156,10 +156,10 @@ async def trickle_jobs(caller: Caller, rate: float, seconds: float) -> None:
 
 
 async def hold_jobs(caller: Caller, seconds: float) -> None:
-    """Enqueues two jobs that can be stalled, one after the other: before its transaction, and inside."""
+    """Enqueues jobs that can be stalled, one after the other: before its transaction, inside, and after."""
     enqueuer = Enqueuer(caller)
-    for inside in (False, True):
-        await enqueuer.enqueue(kinds.HOLD.kind, {"seconds": seconds, "inside": inside})
+    for where in kinds.PLACES:
+        await enqueuer.enqueue(kinds.HOLD.kind, {"seconds": seconds, "where": where})
         await enqueuer.drained(kinds.HOLD.kind)
     await enqueuer.close()
 

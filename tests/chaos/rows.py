@@ -176,7 +176,7 @@ F8 = Row(
 F9 = Row(
     "F9",
     fault="SIGSTOP of a pool child beyond its lease; SIGCONT while another attempt holds the job",
-    load="jobs that hold before and inside transaction()",
+    load="jobs that hold before, inside and after transaction()",
     must="its commit is refused; one effect; the other blocked for a lease at most",
     loads=lambda _: [l.load(l.hold_jobs, seconds=3)],
     schedule=lambda _, __: [(f.stall_holders, NEVER)],
