@@ -85,10 +85,12 @@ class Idempotency:
         subject: str | None = None,
         content: bytes = b"",
         dry_run: bool = False,
+        unstored: str = "",
     ) -> Message | bytes:
         """Runs `work` in a transaction and returns its answer, or the stored bytes of the call that came first.
 
-        A dry run (`validate_only`) checks everything, claims no key and writes nothing.
+        A dry run (`validate_only`) checks everything, claims no key and writes nothing. The field `unstored` of the
+        answer holds a secret, which only the first call gets to see.
         """
         record = None if dry_run else self.record(call, request, subject=subject, content=content)
         if record is None:
@@ -99,8 +101,11 @@ class Idempotency:
                 async with self.claiming(call):
                     claim = await connection.execute(CLAIM, record.parameters())
                 if claim.rowcount:
-                    response = (await work(connection)).SerializeToString()
-                    await connection.execute(STORE, record.parameters(response))
+                    answer = await work(connection)
+                    response = answer.SerializeToString()
+                    if unstored:
+                        answer.ClearField(unstored)
+                    await connection.execute(STORE, record.parameters(answer.SerializeToString()))
                     return response
             return await self.replay(call, record)
 

@@ -10,12 +10,20 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
-from taskhub.v1 import auth_service_pb2, job_service_pb2, options_pb2, task_service_pb2, user_service_pb2
+from taskhub.v1 import (
+    auth_service_pb2,
+    job_service_pb2,
+    options_pb2,
+    service_account_service_pb2,
+    task_service_pb2,
+    user_service_pb2,
+)
 from taskhub.v1.options_pb2 import RateLimit
 
 FILES: tuple[FileDescriptor, ...] = (
     auth_service_pb2.DESCRIPTOR,
     user_service_pb2.DESCRIPTOR,
+    service_account_service_pb2.DESCRIPTOR,
     task_service_pb2.DESCRIPTOR,
     job_service_pb2.DESCRIPTOR,
 )

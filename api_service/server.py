@@ -14,7 +14,13 @@ import psycopg
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from taskhub.v1 import auth_service_pb2_grpc, job_service_pb2_grpc, task_service_pb2_grpc, user_service_pb2_grpc
+from taskhub.v1 import (
+    auth_service_pb2_grpc,
+    job_service_pb2_grpc,
+    service_account_service_pb2_grpc,
+    task_service_pb2_grpc,
+    user_service_pb2_grpc,
+)
 
 from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
@@ -23,6 +29,8 @@ from api_service.auth.servicer import AuthServicer
 from api_service.auth.sign_in import SignIn
 from api_service.auth.tokens import TokenSigner, TokenVerifier
 from api_service.database import Database, JobNotifier
+from api_service.exchange.service import Exchange
+from api_service.exchange.servicer import ExchangeServicer
 from api_service.health import Health
 from api_service.idempotency import Idempotency
 from api_service.interceptors.access_log import AccessLog
@@ -40,6 +48,7 @@ from api_service.methods import methods
 from api_service.metrics import forget_metrics
 from api_service.origin import Proxies
 from api_service.rate_limits.lessor import Lessor
+from api_service.service_accounts.servicer import ServiceAccountServicer
 from api_service.sessions.service import Sessions
 from api_service.sessions.servicer import SessionServicer
 from api_service.settings import ApiSettings
@@ -133,9 +142,13 @@ class Server:
             self._jobs,
         )
         sessions = SessionServicer(self._database, idempotency, secrets, self._revocations)
-        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Joined(auth, sessions), chain)
+        exchange = ExchangeServicer(Exchange(TokenSigner(self._keys, settings)), self._database)
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Joined(auth, sessions, exchange), chain)
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
             UserServicer(self._database, idempotency, secrets), chain
+        )
+        service_account_service_pb2_grpc.add_ServiceAccountServiceServicer_to_server(
+            ServiceAccountServicer(self._database, idempotency, secrets), chain
         )
         tasks = TaskServicer(self._database, idempotency, secrets, self._jobs)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)

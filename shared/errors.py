@@ -167,6 +167,12 @@ class RefreshTokenInvalid(Unauthenticated):
     reason = "REFRESH_TOKEN_INVALID"
 
 
+class ServiceKeyInvalid(Unauthenticated):
+    """The key is unknown, expired or revoked, or its account is not to be used."""
+
+    reason = "SERVICE_KEY_INVALID"
+
+
 class PermissionDenied(TaskHubError):
     """The account may not call this method."""
 
@@ -253,6 +259,12 @@ class LastAdmin(FailedPrecondition):
     """No administrator would be left."""
 
     reason = "LAST_ADMIN"
+
+
+class KeyLimitReached(FailedPrecondition):
+    """The account has as many keys as it may have; revoke one first."""
+
+    reason = "KEY_LIMIT_REACHED"
 
 
 class Contention(TaskHubError):

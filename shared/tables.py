@@ -27,7 +27,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
@@ -128,6 +128,53 @@ users = Table(
     # housekeeping
     Index("users_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
     CheckConstraint("password_version > 0", name="password_version"),
+)
+
+# Accounts of services. They hold the scopes that they were given, and sign in with keys.
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    _principal_id(),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _now("create_time"),
+    _now("update_time"),
+    _time("disable_time", nullable=True),
+    _time("delete_time", nullable=True),
+    _time("purge_time", nullable=True),
+    Column("version", Integer, nullable=False, server_default="1"),
+    CheckConstraint("length(display_name) BETWEEN 1 AND 100", name="display_name"),
+    CheckConstraint("length(description) <= 1000", name="description"),
+    CheckConstraint("cardinality(scopes) <= 32", name="scopes"),
+    CheckConstraint("version > 0", name="version"),
+    CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
+    # the revocation list that every API process follows
+    Index("service_accounts_disable_time_idx", "disable_time", postgresql_where=text("disable_time IS NOT NULL")),
+    # housekeeping
+    Index("service_accounts_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
+)
+
+service_account_keys = Table(
+    "service_account_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("service_account_id", Uuid, ForeignKey("service_accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    # of 256 random bits, so a plain hash hides them
+    Column("secret_hash", LargeBinary, nullable=False),
+    _now("create_time"),
+    _time("expire_time", nullable=True),
+    # To the minute, so that a busy key is not written with every exchange.
+    _time("last_use_time", nullable=True),
+    _time("last_refuse_time", nullable=True),
+    _time("revoke_time", nullable=True),
+    CheckConstraint("length(display_name) <= 100", name="display_name"),
+    CheckConstraint("octet_length(secret_hash) = 32", name="secret_hash"),
+    CheckConstraint("expire_time > create_time", name="expire_time"),
+    Index("service_account_keys_service_account_id_idx", "service_account_id", "id"),  # ListKeys
+    # the revocation list that every API process follows
+    Index("service_account_keys_revoke_time_idx", "revoke_time", postgresql_where=text("revoke_time IS NOT NULL")),
 )
 
 # Accounts that nobody has confirmed yet. The verification link is derived from the id, so that no secret is stored; it

@@ -32,9 +32,19 @@ class CredentialsRow(NamedTuple):
 
 
 async def revoked_sessions(connection: Connection, seconds: int) -> list[uuid.UUID]:
-    """Returns the sessions revoked within the last `seconds`."""
+    """Returns what ended within the last `seconds`: sessions of users, and keys of service accounts."""
     cursor = await connection.execute(
-        "SELECT id FROM sessions WHERE revoke_time > now() - make_interval(secs => %s)", (seconds,)
+        """
+        WITH since (time) AS (SELECT now() - make_interval(secs => %s))
+        SELECT id FROM sessions WHERE revoke_time > (SELECT time FROM since)
+        UNION ALL
+        SELECT id FROM service_account_keys WHERE revoke_time > (SELECT time FROM since)
+        UNION ALL
+        SELECT key.id FROM service_accounts account
+        JOIN service_account_keys key ON key.service_account_id = account.id
+        WHERE account.disable_time > (SELECT time FROM since)
+        """,
+        (seconds,),
     )
     return [row[0] for row in await cursor.fetchall()]
 

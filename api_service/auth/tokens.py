@@ -41,11 +41,13 @@ class TokenSigner:
         self._keys = keys
         self._settings = settings
 
-    def sign(self, principal: Principal) -> tuple[str, datetime]:
-        """Returns a token for `principal` and when it stops working."""
+    def sign(self, principal: Principal, *, until: datetime | None = None) -> tuple[str, datetime]:
+        """Returns a token for `principal` and when it stops working: in its time, and not after `until`."""
         key = self._keys.signer()
         now = int(time.time())
         expire = now + self._settings.access_token_seconds
+        if until is not None:
+            expire = min(expire, int(until.timestamp()))
         claims = {
             "iss": self._settings.token_issuer,
             "aud": self._settings.token_audience,

@@ -15,12 +15,14 @@ from taskhub.v1 import (
     auth_service_pb2,
     auth_service_pb2_grpc,
     job_service_pb2_grpc,
+    service_account_service_pb2_grpc,
     task_pb2,
     task_service_pb2,
     task_service_pb2_grpc,
     user_service_pb2_grpc,
 )
 
+from api_service.service_accounts.key import new_secret
 from tests.support.servers import Processes, eventually, free_port
 
 SECRET = "a secret key for tests, long enough"
@@ -39,11 +41,12 @@ class Account:
     metadata: Metadata
     refresh_token: str
     role: str = "MEMBER"
+    kind: str = "users"
 
     @property
     def name(self) -> str:
         """Resource name."""
-        return f"users/{self.id}"
+        return f"{self.kind}/{self.id}"
 
     def with_key(self, key: str) -> Metadata:
         """Returns the metadata of a call that carries an idempotency key."""
@@ -84,6 +87,7 @@ class Api:
         self.auth = auth_service_pb2_grpc.AuthServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.users = user_service_pb2_grpc.UserServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.tasks = task_service_pb2_grpc.TaskServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.service_accounts = service_account_service_pb2_grpc.ServiceAccountServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.jobs = job_service_pb2_grpc.JobServiceStub(self.channel)  # type: ignore[no-untyped-call]
         eventually(self.serving)
 
@@ -121,6 +125,20 @@ class Api:
         """Opens a session."""
         tokens = self.auth.Login(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)).tokens
         return Account(id_, email, (("authorization", f"Bearer {tokens.access_token}"),), tokens.refresh_token, role)
+
+    def service_account(self, *scopes: str) -> Account:
+        """Makes a service account and signs it in; what renews its token is its key."""
+        id_, key = uuid.uuid4(), uuid.uuid4()
+        secret, secret_hash = new_secret(key)
+        self.execute(
+            "INSERT INTO service_accounts (id, display_name, scopes) VALUES (%s, 'Robot', %s)", (id_, list(scopes))
+        )
+        self.execute(
+            "INSERT INTO service_account_keys (id, service_account_id, secret_hash) VALUES (%s, %s, %s)",
+            (key, id_, secret_hash),
+        )
+        token = self.auth.ExchangeServiceKey(auth_service_pb2.ExchangeServiceKeyRequest(key=secret)).access_token
+        return Account(id_, "", (("authorization", f"Bearer {token}"),), secret, kind="serviceAccounts")
 
     def task(self, owner: Account, title: str = "Write the report", **fields: Any) -> task_pb2.Task:
         """Makes a task."""

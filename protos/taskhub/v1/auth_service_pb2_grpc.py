@@ -83,6 +83,11 @@ class AuthServiceStub:
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
                 _registered_method=True)
+        self.ExchangeServiceKey = channel.unary_unary(
+                '/taskhub.v1.AuthService/ExchangeServiceKey',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/taskhub.v1.AuthService/GetJwks',
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.GetJwksRequest.SerializeToString,
@@ -197,6 +202,18 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeServiceKey(self, request, context):
+        """Exchanges the key of a service account for a short access token: how internal services sign in. There is no refresh
+        token; a service exchanges its key again before the token expires.
+
+        Takes no idempotency key. Errors: UNAUTHENTICATED (SERVICE_KEY_INVALID) for a key that is unknown, wrong, expired or
+        revoked, and for one whose account is disabled or deleted, all alike; INVALID_ARGUMENT for a scope that the account
+        was not given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJwks(self, request, context):
         """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). May be cached for five minutes
         (`cache-control`, over gRPC in the initial metadata): a new key is published for more than ten before it signs, and an
@@ -254,6 +271,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RevokeAllSessions,
                     request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.SerializeToString,
+            ),
+            'ExchangeServiceKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeServiceKey,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -508,6 +530,33 @@ class AuthService:
             '/taskhub.v1.AuthService/RevokeAllSessions',
             taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
             taskhub_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeServiceKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/ExchangeServiceKey',
+            taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.ExchangeServiceKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from taskhub.v1 import auth_service_pb2, job_service_pb2, task_pb2, task_service_pb2, user_pb2, user_service_pb2
+from taskhub.v1 import (
+    auth_service_pb2,
+    job_service_pb2,
+    service_account_pb2,
+    service_account_service_pb2,
+    task_pb2,
+    task_service_pb2,
+    user_pb2,
+    user_service_pb2,
+)
 
 from shared.crypto import Secrets
 from shared.ids import new_id
@@ -105,6 +114,24 @@ def _disabled(api: Api, _: Account) -> Message:
     return users.EnableUserRequest(name=user.name)
 
 
+def _robot(api: Api) -> str:
+    return api.service_account("tasks.read").name
+
+
+def _key(api: Api) -> str:
+    robot = api.service_account()
+    [[key]] = api.execute("SELECT id FROM service_account_keys WHERE service_account_id = %s", (robot.id,))
+    return f"{robot.name}/keys/{key}"
+
+
+def _update_robot(api: Api, _: Account) -> Message:
+    robot = service_account_pb2.ServiceAccount(name=_robot(api), scopes=["tasks.write"])
+    return robots.UpdateServiceAccountRequest(service_account=robot)
+
+
+ROBOT = service_account_pb2.ServiceAccount(display_name="Robot", scopes=["tasks.read"])
+robots = service_account_service_pb2
+
 GOOD: dict[str, Sample] = {
     "AuthService/Register": lambda _, __: _register(),
     "AuthService/VerifyEmail": lambda api, _: auth_service_pb2.VerifyEmailRequest(token=_registration(api)),
@@ -115,6 +142,9 @@ GOOD: dict[str, Sample] = {
     "AuthService/ListSessions": lambda _, __: auth_service_pb2.ListSessionsRequest(),
     "AuthService/RevokeSession": lambda api, me: auth_service_pb2.RevokeSessionRequest(name=_session(api, me)),
     "AuthService/RevokeAllSessions": lambda _, __: auth_service_pb2.RevokeAllSessionsRequest(keep_current=True),
+    "AuthService/ExchangeServiceKey": lambda api, _: auth_service_pb2.ExchangeServiceKeyRequest(
+        key=api.service_account().refresh_token
+    ),
     "AuthService/GetJwks": lambda _, __: auth_service_pb2.GetJwksRequest(),
     "UserService/GetUser": lambda _, me: user_service_pb2.GetUserRequest(name=me.name),
     "UserService/UpdateUser": _update_user,
@@ -123,6 +153,16 @@ GOOD: dict[str, Sample] = {
     "UserService/DisableUser": lambda api, _: users.DisableUserRequest(name=api.account().name),
     "UserService/EnableUser": _disabled,
     "UserService/SetUserRole": lambda api, _: users.SetUserRoleRequest(name=api.account().name, role="ADMIN"),
+    "ServiceAccountService/CreateServiceAccount": lambda _, __: robots.CreateServiceAccountRequest(
+        service_account=ROBOT
+    ),
+    "ServiceAccountService/GetServiceAccount": lambda api, _: robots.GetServiceAccountRequest(name=_robot(api)),
+    "ServiceAccountService/ListServiceAccounts": lambda _, __: robots.ListServiceAccountsRequest(),
+    "ServiceAccountService/UpdateServiceAccount": _update_robot,
+    "ServiceAccountService/DeleteServiceAccount": lambda api, _: robots.DeleteServiceAccountRequest(name=_robot(api)),
+    "ServiceAccountService/CreateKey": lambda api, _: robots.CreateKeyRequest(parent=_robot(api)),
+    "ServiceAccountService/ListKeys": lambda api, _: robots.ListKeysRequest(parent=_robot(api)),
+    "ServiceAccountService/RevokeKey": lambda api, _: robots.RevokeKeyRequest(name=_key(api)),
     "TaskService/CreateTask": lambda _, __: tasks.CreateTaskRequest(task=task_pb2.Task(title="New")),
     "TaskService/GetTask": _on_task(tasks.GetTaskRequest),
     "TaskService/ListTasks": lambda _, __: tasks.ListTasksRequest(),
@@ -160,6 +200,23 @@ BAD: dict[str, tuple[str, Message]] = {
     "UserService/DisableUser": ("name", users.DisableUserRequest(name="users/me")),
     "UserService/EnableUser": ("name", users.EnableUserRequest(name="users/")),
     "UserService/SetUserRole": ("role", users.SetUserRoleRequest(name=f"users/{uuid.uuid4()}")),
+    "AuthService/ExchangeServiceKey": ("key", auth_service_pb2.ExchangeServiceKeyRequest(key="x" * 257)),
+    "ServiceAccountService/CreateServiceAccount": (
+        "service_account.scopes",
+        robots.CreateServiceAccountRequest(
+            service_account=service_account_pb2.ServiceAccount(display_name="Robot", scopes=["everything"])
+        ),
+    ),
+    "ServiceAccountService/GetServiceAccount": ("name", robots.GetServiceAccountRequest(name="serviceAccounts/me")),
+    "ServiceAccountService/ListServiceAccounts": ("page_size", robots.ListServiceAccountsRequest(page_size=-1)),
+    "ServiceAccountService/UpdateServiceAccount": (
+        "service_account.name",
+        robots.UpdateServiceAccountRequest(service_account=ROBOT),
+    ),
+    "ServiceAccountService/DeleteServiceAccount": ("name", robots.DeleteServiceAccountRequest(name="users/me")),
+    "ServiceAccountService/CreateKey": ("parent", robots.CreateKeyRequest(parent="serviceAccounts/-")),
+    "ServiceAccountService/ListKeys": ("parent", robots.ListKeysRequest()),
+    "ServiceAccountService/RevokeKey": ("name", robots.RevokeKeyRequest(name=f"serviceAccounts/{uuid.uuid4()}/keys/1")),
     "TaskService/CreateTask": ("task.title", tasks.CreateTaskRequest(task=task_pb2.Task(title="two\nlines"))),
     "TaskService/GetTask": ("name", tasks.GetTaskRequest(name="tasks/1:foo")),
     "TaskService/ListTasks": ("page_token", tasks.ListTasksRequest(page_token="AAAA")),

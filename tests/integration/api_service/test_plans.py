@@ -14,9 +14,11 @@ import pytest
 from api_service.accounts import queries as accounts
 from api_service.auth import queries as auth
 from api_service.database import Connection
+from api_service.exchange import queries as exchange
 from api_service.jobs import queries as jobs
 from api_service.lockouts import queries as lockouts
 from api_service.origin import Origin
+from api_service.service_accounts import queries as robots
 from api_service.sessions import queries as sessions
 from api_service.tasks import queries as tasks
 from api_service.users import queries as users
@@ -73,6 +75,12 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "users.user": lambda c: users.user(c, ID),
     "users.end_sessions": lambda c: users.end_sessions(c, ID),
     "users.page": lambda c: users.page(c, email="", state=None, show_deleted=False, before=None, limit=50),
+    "robots.get": lambda c: robots.get(c, ID),
+    "robots.page": lambda c: robots.page(c, show_deleted=False, before=None, limit=50),
+    "robots.page_of_keys": lambda c: robots.page_of_keys(c, ID, before=None, limit=50),
+    "robots.count_live_keys": lambda c: robots.count_live_keys(c, ID),
+    "robots.lock_key": lambda c: robots.lock_key(c, ID, ID),
+    "exchange.key": lambda c: exchange.key(c, ID),
     "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ID, "users/1", NOW, NOW),
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
     "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),

@@ -8,13 +8,15 @@ from typing import Any
 import psycopg
 import pytest
 
-U, S, T, J, V = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 6))
+U, S, T, J, V, A = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 7))
 MISSING = "00000000-0000-7000-8000-0000000000ff"
 H = "'\\x" + "00" * 32 + "'"
 
 ROWS = f"""
 INSERT INTO users (id, email, password_hash) VALUES ('{U}', 'a@example.com', 'x');
 INSERT INTO users (id, email, password_hash) VALUES ('{V}', 'v@example.com', 'x');
+INSERT INTO service_accounts (id, display_name, scopes) VALUES ('{A}', 'Robot', '{{}}');
+INSERT INTO service_account_keys (id, service_account_id, secret_hash) VALUES ('{U}', '{A}', {H});
 INSERT INTO sessions (id, user_id, expire_time) VALUES ('{S}', '{U}', now() + interval '1 day');
 INSERT INTO tasks (id, owner_id, title) VALUES ('{T}', '{U}', 'x');
 INSERT INTO jobs (id, kind, queue, max_attempts) VALUES ('{J}', 'email', 'email', 3);
@@ -63,6 +65,17 @@ BROKEN: dict[str, str] = {
     "lockouts_failures_check": "UPDATE lockouts SET failures = 0",
     "devices_fingerprint_check": "UPDATE devices SET fingerprint = 'short'",
     "devices_user_id_fkey": f"UPDATE devices SET user_id = '{MISSING}'",
+    "service_accounts_id_fkey": f"SET CONSTRAINTS ALL IMMEDIATE; DELETE FROM service_account_keys;"
+    f"UPDATE service_accounts SET id = '{MISSING}'",
+    "service_accounts_display_name_check": "UPDATE service_accounts SET display_name = ''",
+    "service_accounts_description_check": "UPDATE service_accounts SET description = repeat('x', 1001)",
+    "service_accounts_scopes_check": "UPDATE service_accounts SET scopes = array_fill('x'::text, ARRAY[33])",
+    "service_accounts_version_check": "UPDATE service_accounts SET version = 0",
+    "service_accounts_purge_time_check": "UPDATE service_accounts SET delete_time = now()",
+    "service_account_keys_service_account_id_fkey": f"UPDATE service_account_keys SET service_account_id = '{MISSING}'",
+    "service_account_keys_display_name_check": "UPDATE service_account_keys SET display_name = repeat('x', 101)",
+    "service_account_keys_secret_hash_check": "UPDATE service_account_keys SET secret_hash = 'short'",
+    "service_account_keys_expire_time_check": "UPDATE service_account_keys SET expire_time = create_time",
     "registrations_email_check": "UPDATE registrations SET email = 'A@example.com'",
     "registrations_display_name_check": "UPDATE registrations SET display_name = repeat('x', 101)",
     "registrations_expire_time_check": "UPDATE registrations SET expire_time = create_time",

@@ -1,0 +1,1 @@
+"""How services sign in: a key for a short access token."""

@@ -1,0 +1,68 @@
+"""The SQL of exchanging a key."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg.rows import class_row
+
+from api_service.database import Connection
+from shared.events import INSERT_EVENT
+
+
+class KeyRow(NamedTuple):
+    """A key with its account, as an exchange looks at it."""
+
+    service_account_id: uuid.UUID
+    secret_hash: bytes
+    scopes: list[str]
+    expire_time: datetime | None
+    #: Whether neither the key nor its account has ended.
+    live: bool
+    #: Whether the last minute has seen it used, or refused, already.
+    noted: bool
+
+
+async def key(connection: Connection, id_: uuid.UUID) -> KeyRow | None:
+    """Returns what is known of a key, or None."""
+    cursor = connection.cursor(row_factory=class_row(KeyRow))
+    await cursor.execute(
+        """
+        WITH found AS (
+            SELECT key.*, account.scopes,
+                   key.revoke_time IS NULL AND (key.expire_time IS NULL OR key.expire_time > now())
+                       AND account.disable_time IS NULL AND account.delete_time IS NULL AS live
+            FROM service_account_keys key JOIN service_accounts account ON account.id = key.service_account_id
+            WHERE key.id = %s
+        )
+        SELECT service_account_id, secret_hash, scopes, expire_time, live,
+               coalesce(noted_time > now() - interval '1 minute', false) AS noted
+        FROM found, LATERAL (SELECT CASE WHEN live THEN last_use_time ELSE last_refuse_time END AS noted_time)
+        """,
+        (id_,),
+    )
+    return await cursor.fetchone()
+
+
+async def note_use(connection: Connection, id_: uuid.UUID, event: dict[str, Any]) -> None:
+    """Writes that a key was used just now, and its event."""
+    await connection.execute(
+        f"""
+        WITH event AS ({INSERT_EVENT})
+        UPDATE service_account_keys SET last_use_time = now() WHERE id = %(key)s
+        """,
+        event | {"key": id_},
+    )
+
+
+async def note_refusal(connection: Connection, id_: uuid.UUID, event: dict[str, Any]) -> None:
+    """Writes that a key which has ended was tried just now, and its event."""
+    await connection.execute(
+        f"""
+        WITH event AS ({INSERT_EVENT})
+        UPDATE service_account_keys SET last_refuse_time = now() WHERE id = %(key)s
+        """,
+        event | {"key": id_},
+    )

@@ -1,0 +1,1 @@
+"""Accounts of services, and their keys."""
