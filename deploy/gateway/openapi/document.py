@@ -117,8 +117,9 @@ def _finish_operation(operation: Node, route: contract.Route) -> None:
     _describe(operation, route.rpc)
     operation["security"] = _security(route.rpc)
     parameters = operation.setdefault("parameters", [])
-    for parameter, field in zip(parameters, _bound_fields(route), strict=False):
-        parameter["schema"] = _id_schema(parameter["schema"], field)
+    for parameter, pattern in zip(parameters, _bound_ids(route), strict=False):
+        if pattern:
+            parameter["schema"] = {**parameter["schema"], "pattern": pattern}
     for parameter in parameters:
         parameter["schema"].pop("description", None)
     success = {"X-Request-Id": _reference("headers", "X-Request-Id")}
@@ -167,27 +168,25 @@ def _security(rpc: MethodDescriptor) -> list[Node]:
             return [{"bearer": []}]
 
 
-def _bound_fields(route: contract.Route) -> Iterator[FieldDescriptor]:
-    """The fields that the path fills in, in its order, which is the generator's order of parameters."""
-    for variable in route.bound:
+def _bound_ids(route: contract.Route) -> Iterator[str | None]:
+    """The rules of the ids in the path, in its order, which is the generator's order of parameters.
+
+    A path holds `{id}` where the field holds `tasks/{id}`, so the field's rule applies without what stands around it.
+    """
+    for variable, template in contract.VARIABLE.findall(route.template):
         message: Any = route.rpc.input_type
         *holders, last = variable.split(".")
         for holder in holders:
             message = message.fields_by_name[holder].message_type
-        yield message.fields_by_name[last]
+        patterns = id_patterns(message.fields_by_name[last])
+        yield from patterns or [None] * max(1, template.count("*"))
 
 
-def _id_schema(schema: Node, field: FieldDescriptor) -> Node:
-    """A path holds `{id}` where the field holds `tasks/{id}`, so the field's rule applies without its beginning."""
-    pattern = id_pattern(field)
-    return {**schema, "pattern": pattern} if pattern else schema
-
-
-def id_pattern(field: FieldDescriptor) -> str | None:
-    """Returns the rule for the last segment of a resource name, if the field's rule begins with a collection."""
+def id_patterns(field: FieldDescriptor) -> list[str]:
+    """Returns the rules of the ids in a resource name, `tasks/{id}` or longer; none if the field's rule is no name's."""
     rule = _option(field, validate_pb2.field).string.pattern
     whole = re.fullmatch(r"\^(?:\((?P<maybe>[a-z]+/.*)\)\?|(?P<always>[a-z]+/.*))\$", rule, re.IGNORECASE)
-    return whole and "^" + (whole["maybe"] or whole["always"]).partition("/")[2] + "$"
+    return [f"^{id_}$" for id_ in (whole["maybe"] or whole["always"]).split("/")[1::2]] if whole else []
 
 
 def _add_rules(schema: Node, message: Descriptor) -> None:

@@ -24,6 +24,7 @@ from tests.support.api import PASSWORD, SECRET, Account, Api
 
 Sample = Callable[[Api, Account], Message]
 
+robots = service_account_service_pb2
 tasks = task_service_pb2
 users = user_service_pb2
 
@@ -130,7 +131,7 @@ def _update_robot(api: Api, _: Account) -> Message:
 
 
 ROBOT = service_account_pb2.ServiceAccount(display_name="Robot", scopes=["tasks.read"])
-robots = service_account_service_pb2
+
 
 GOOD: dict[str, Sample] = {
     "AuthService/Register": lambda _, __: _register(),
