@@ -183,7 +183,7 @@ def _bound_ids(route: contract.Route) -> Iterator[str | None]:
 
 
 def id_patterns(field: FieldDescriptor) -> list[str]:
-    """Returns the rules of the ids in a resource name, `tasks/{id}` or longer; none if the field's rule is no name's."""
+    """Returns the rules of the ids in a resource name, `tasks/{id}` or longer; none if that is not the rule."""
     rule = _option(field, validate_pb2.field).string.pattern
     whole = re.fullmatch(r"\^(?:\((?P<maybe>[a-z]+/.*)\)\?|(?P<always>[a-z]+/.*))\$", rule, re.IGNORECASE)
     return [f"^{id_}$" for id_ in (whole["maybe"] or whole["always"]).split("/")[1::2]] if whole else []
