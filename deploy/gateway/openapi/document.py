@@ -179,7 +179,7 @@ def _bound_ids(route: contract.Route) -> Iterator[str | None]:
         for holder in holders:
             message = message.fields_by_name[holder].message_type
         patterns = id_patterns(message.fields_by_name[last])
-        yield from patterns or [None] * max(1, template.count("*"))
+        yield from patterns or (None,) * max(1, template.count("*"))
 
 
 def id_patterns(field: FieldDescriptor) -> list[str]:
