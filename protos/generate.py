@@ -30,6 +30,7 @@ IMPORTED = (
     "google.api.launch_stage_pb2",
     "google.api.client_pb2",
     "google.api.field_behavior_pb2",
+    "google.api.httpbody_pb2",
     "google.api.resource_pb2",
     "google.rpc.status_pb2",
 )

@@ -142,6 +142,15 @@ class IdempotencyKeyReused(InvalidArgument):
         super().__init__("idempotency-key", "was used for another request")
 
 
+class UploadTooLarge(InvalidArgument):
+    """The file is larger than the server takes."""
+
+    reason = "BODY_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("body", f"is larger than {limit} bytes")
+
+
 class Unauthenticated(TaskHubError):
     """The call carries no access token."""
 
@@ -261,10 +270,17 @@ class LastAdmin(FailedPrecondition):
     reason = "LAST_ADMIN"
 
 
+<<<<<<< HEAD
 class KeyLimitReached(FailedPrecondition):
     """The account has as many keys as it may have; revoke one first."""
 
     reason = "KEY_LIMIT_REACHED"
+=======
+class JobResultMissing(FailedPrecondition):
+    """The job has left no file, or not yet."""
+
+    reason = "JOB_RESULT_MISSING"
+>>>>>>> 1b7eb76 (Export tasks to files and import them, in jobs that go on where a killed worker left them)
 
 
 class Contention(TaskHubError):

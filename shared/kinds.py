@@ -17,3 +17,7 @@ class JobKind:
 
 EMAIL = JobKind("email", queue="email", max_attempts=32)
 HOUSEKEEPING = JobKind("housekeeping", queue="housekeeping", max_attempts=5)
+
+#: Made by ExportTasks and ImportTasks only: their arguments say what the caller may see, and are believed.
+TASKS_EXPORT = JobKind("tasks.export", queue="files", max_attempts=8)
+TASKS_IMPORT = JobKind("tasks.import", queue="files", max_attempts=8)

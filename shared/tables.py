@@ -499,3 +499,50 @@ job_steps = Table(
     _now("create_time"),
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
 )
+
+# A file that a job reads or leaves behind. One without a job is an upload that no import has taken over yet.
+job_files = Table(
+    "job_files",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=True),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    # Both absent until the file is complete; nobody reads it before.
+    Column("size", BigInteger, nullable=True),
+    Column("sha256", LargeBinary, nullable=True),
+    _now("create_time"),
+    UniqueConstraint("job_id", "role"),  # ReadJobResult; deleting a job
+    CheckConstraint("role IN ('INPUT', 'RESULT')", name="role"),
+    CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
+    CheckConstraint("length(content_type) BETWEEN 1 AND 200", name="content_type"),
+    CheckConstraint("size >= 0", name="size"),
+    CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+    CheckConstraint("(size IS NULL) = (sha256 IS NULL)", name="complete"),
+    CheckConstraint("job_id IS NOT NULL OR role = 'INPUT'", name="job_id"),
+    # housekeeping: uploads that nobody took over
+    Index("job_files_abandoned_idx", "create_time", postgresql_where=text("job_id IS NULL")),
+)
+
+# The bytes of a file, in the order of the position of each chunk's first byte.
+job_file_chunks = Table(
+    "job_file_chunks",
+    metadata,
+    Column("file_id", Uuid, ForeignKey("job_files.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    CheckConstraint("start >= 0", name="start"),
+    CheckConstraint("octet_length(data) BETWEEN 1 AND 1048576", name="data"),
+)
+
+# By what the caller calls its lines: the same key again makes no second task.
+import_keys = Table(
+    "import_keys",
+    metadata,
+    Column("owner_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    CheckConstraint("length(key) BETWEEN 1 AND 255", name="key"),
+    Index("import_keys_task_id_idx", "task_id"),  # deleting a task
+)

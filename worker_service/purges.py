@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shared.files import DELETE_ABANDONED
 from worker_service.database import Connection
 from worker_service.settings import WorkerSettings
 
@@ -62,7 +63,7 @@ def events(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
 
 
 def jobs(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
-    """Jobs that ended long ago, with their attempts and steps.
+    """Jobs that ended long ago, with their attempts, steps and files.
 
     Walks the ids, which rise with the time of creation, up to those of that time: no index has to be kept for this.
     """
@@ -87,10 +88,16 @@ def jobs(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
         walked = row["walked"]
 
 
+def uploads(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Files whose call ended before a job took them over. Few at a time, since each may be large."""
+    return _batches(connection, DELETE_ABANDONED, limit=20)
+
+
 PURGES: dict[str, Purge] = {
     "tasks": tasks,
     "idempotency_records": idempotency_records,
     "jobs": jobs,
+    "uploads": uploads,
     "events": events,
 }
 

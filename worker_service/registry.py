@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from worker_service.jobs import Handler, Job, email, housekeeping
+from worker_service.jobs import Handler, Job, email, housekeeping, tasks_export, tasks_import
 
 #: The group of entry points that bring kinds.
 GROUP = "taskhub.jobs"
@@ -47,4 +47,5 @@ class Registry:
 
 def installed() -> Registry:
     """Returns all kinds of this installation. Raises ValueError if two are named alike."""
-    return Registry([email.JOB, housekeeping.JOB, *(point.load() for point in entry_points(group=GROUP))])
+    shipped = (email.JOB, housekeeping.JOB, tasks_export.JOB, tasks_import.JOB)
+    return Registry([*shipped, *(point.load() for point in entry_points(group=GROUP))])

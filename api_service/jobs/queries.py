@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from api_service.database import Connection
 from shared.attempts import ATTEMPTS
+from shared.outbox import INSERT_JOB
 
 
 class JobRow(NamedTuple):
@@ -23,6 +24,8 @@ class JobRow(NamedTuple):
     max_attempts: int
     schedule_time: datetime
     lease_expire_time: datetime | None
+    progress_fraction: float | None
+    progress_note: str | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     task_id: uuid.UUID | None
@@ -74,6 +77,38 @@ async def get(connection: Connection, id_: uuid.UUID, *, reader: uuid.UUID, read
     )
     row = await cursor.fetchone()
     return JobRow._make(row) if row else None
+
+
+class ResultRow(NamedTuple):
+    """The file that a job left behind; nothing of it is there if there is none, or it is not complete."""
+
+    file_id: uuid.UUID | None
+    name: str | None
+    content_type: str | None
+    size: int | None
+    sha256: bytes | None
+
+
+async def result(connection: Connection, id_: uuid.UUID, *, reader: uuid.UUID, reads_all: bool) -> ResultRow | None:
+    """Returns the file of a job that the reader may see, or None."""
+    cursor = await connection.execute(
+        """
+        SELECT file.id, file.name, file.content_type, file.size, file.sha256 FROM jobs
+        LEFT JOIN job_files AS file ON file.job_id = jobs.id AND file.role = 'RESULT' AND file.size IS NOT NULL
+        WHERE jobs.id = %s AND (jobs.owner_id = %s OR %s)
+        """,
+        (id_, reader, reads_all),
+    )
+    row = await cursor.fetchone()
+    return ResultRow._make(row) if row else None
+
+
+async def insert(connection: Connection, job: dict[str, Any]) -> JobRow:
+    """Enqueues a job of `new_job` and returns it."""
+    cursor = await connection.execute(f"{INSERT_JOB} RETURNING {_COLUMNS}", job)
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101  what was inserted is returned
+    return JobRow._make(row)
 
 
 async def page(

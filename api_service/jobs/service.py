@@ -7,7 +7,7 @@ import uuid
 from api_service.database import Connection
 from api_service.jobs import queries
 from api_service.principal import Principal
-from shared.errors import NotFound
+from shared.errors import JobResultMissing, NotFound
 
 READ_ALL = "jobs.read_all"
 
@@ -18,6 +18,16 @@ async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> q
     if job is None:
         raise NotFound
     return job
+
+
+async def result(connection: Connection, principal: Principal, id_: uuid.UUID) -> queries.ResultRow:
+    """Returns the file that a job left behind. Raises NotFound as `get` does, and JobResultMissing without one."""
+    file = await queries.result(connection, id_, reader=principal.id, reads_all=principal.holds(READ_ALL))
+    if file is None:
+        raise NotFound
+    if file.file_id is None:
+        raise JobResultMissing
+    return file
 
 
 async def page(

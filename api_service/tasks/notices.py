@@ -14,11 +14,9 @@ from api_service.principal import Principal
 from api_service.tasks.task import Task
 from shared.kinds import EMAIL
 from shared.outbox import new_job
+from shared.reminders import REMINDING, reminder_args
 from shared.states import PrincipalKind
 from shared.traces import traceparent
-
-#: The fields whose time is when somebody is reminded.
-REMINDING = ("due_time", "remind_time")
 
 
 def notices(principal: Principal, before: Task | None, after: Task, now: datetime) -> Iterator[dict[str, Any]]:
@@ -48,7 +46,7 @@ def _reminder(task: Task | None, field: str) -> dict[str, Any] | None:
         return None
     if (task.assignee_kind or task.owner_kind) != PrincipalKind.USER:
         return None
-    return {"template": "reminder", "task": str(task.id), "field": field, "time": time.isoformat()}
+    return reminder_args(task.id, field, time)
 
 
 def _notice(

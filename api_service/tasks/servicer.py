@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from api_service.paging import Pager, page_size
 from api_service.tasks import listing, service
 from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
+from api_service.tasks.files import TaskFiles
 from api_service.tasks.messages import new_fields, to_message
 from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
@@ -31,13 +32,16 @@ Change = Callable[[Connection, uuid.UUID], Awaitable[Task | None]]
 class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     """Opens the transactions; the rules are in `service`."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, secrets: Secrets, jobs: JobNotifier) -> None:
+    def __init__(
+        self, database: Database, idempotency: Idempotency, secrets: Secrets, jobs: JobNotifier, files: TaskFiles
+    ) -> None:
         self._database = database
         self._idempotency = idempotency
         self._secrets = secrets
         self._jobs = jobs
         self._creation = Creation(database, idempotency, jobs)
         self._batches = Batches(database, idempotency, jobs)
+        self._files = files
 
     async def CreateTask(self, request: task_service_pb2.CreateTaskRequest, call: Call) -> Message | bytes:
         """One round trip, key, event and stored answer included, unless there is something to look at before."""
@@ -129,6 +133,16 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     async def BatchDeleteTasks(self, request: task_service_pb2.BatchDeleteTasksRequest, call: Call) -> Message | bytes:
         """See `Batches`."""
         return await self._batches.delete(request, call)
+
+    async def ExportTasks(self, request: task_service_pb2.ExportTasksRequest, call: Call) -> Message | bytes:
+        """See the contract."""
+        return await self._files.export_tasks(request, call)
+
+    async def ImportTasks(
+        self, requests: AsyncIterator[task_service_pb2.ImportTasksRequest], call: Call
+    ) -> Message | bytes:
+        """See the contract."""
+        return await self._files.import_tasks(requests, call)
 
     async def _move(self, request: Any, call: Call, action: TaskAction, *, force: bool = False) -> Message | bytes:
         async def change(connection: Connection, id_: uuid.UUID) -> Task:

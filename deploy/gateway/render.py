@@ -20,7 +20,7 @@ from deploy.gateway.settings import Settings
 PACKAGE = taskhub.v1.__name__
 #: Reasons whose HTTP status is not that of their code. The API says so in its trailers as well, which REST loses
 #: whenever there was initial metadata.
-HTTP_STATUS = {"IDEMPOTENCY_KEY_REUSED": 422}
+HTTP_STATUS = {"IDEMPOTENCY_KEY_REUSED": 422, "BODY_TOO_LARGE": 413}
 
 
 @dataclass(frozen=True)

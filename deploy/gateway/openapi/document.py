@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from taskhub.v1 import options_pb2
 
 from deploy.gateway import contract
-from deploy.gateway.openapi import errors
+from deploy.gateway.openapi import errors, raw
 
 Node = dict[str, Any]
 
@@ -46,6 +46,7 @@ HEADERS: Node = {
     "RateLimit-Policy": {"description": 'The limit, in requests within a window of seconds: `"read";q=60000;w=60`.'},
     "Retry-After": {"description": "Seconds after which the same request may be sent again."},
     "WWW-Authenticate": {"description": "Always `Bearer`."},
+    **raw.HEADERS,
 }
 #: Statuses beside 200 that any route can answer with, and those that need what only some routes have. What is left
 #: belongs to no route: a wrong verb, a broken connection.
@@ -105,7 +106,7 @@ def statuses(route: contract.Route) -> list[int]:
             *(() if public and _reads(route.rpc) else WITH_ACCOUNT),
             *(WITH_NAME if route.bound else ()),
             *(() if _reads(route.rpc) else WITH_CHANGE),
-            *(WITH_BODY if route.body else ()),
+            *(WITH_BODY if route.json else (413,) if route.body else ()),
             *((422,) if takes_key(route.rpc) else ()),
         }
     )
@@ -132,8 +133,12 @@ def _finish_operation(operation: Node, route: contract.Route) -> None:
     for status in statuses(route):
         operation["responses"][str(status)] = _reference("responses", str(status))
     operation["responses"]["default"] = _reference("responses", "default")
-    if "requestBody" in operation:  # all of a body may stand in the path
+    if route.body_type == contract.RAW_BODY:
+        raw.take_file(operation)
+    elif "requestBody" in operation:  # all of a body may stand in the path
         operation["requestBody"]["required"] = needs_body(route)
+    if route.rpc.output_type.full_name == contract.RAW_BODY:
+        raw.answer_file(operation)
 
 
 def needs_body(route: contract.Route) -> bool:

@@ -26,12 +26,13 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from taskhub.v1 import job_pb2 as taskhub_dot_v1_dot_job__pb2
 from taskhub.v1 import options_pb2 as taskhub_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskhub/v1/job_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x14taskhub/v1/job.proto\x1a\x18taskhub/v1/options.proto\"\x89\x01\n\rGetJobRequest\x12x\n\x04name\x18\x01 \x01(\tBd\xe2\x41\x01\x02\xfa\x41\x10\n\x0etaskhub.v1/Job\xbaHJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\"\xd3\x01\n\x0fListJobsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12.\n\x04kind\x18\x03 \x01(\tB\x1a\xe2\x41\x01\x01\xbaH\x13r\x11\x18?2\r^[a-z0-9_.]*$R\x04kind\x12\x39\n\x05state\x18\x04 \x01(\x0e\x32\x15.taskhub.v1.Job.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"_\n\x10ListJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x01\n\x16ListJobAttemptsRequest\x12|\n\x06parent\x18\x01 \x01(\tBd\xe2\x41\x01\x02\xfa\x41\x10\n\x0etaskhub.v1/Job\xbaHJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x06parent\x12(\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"u\n\x17ListJobAttemptsResponse\x12\x32\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x16.taskhub.v1.JobAttemptR\x08\x61ttempts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x88\x03\n\nJobService\x12j\n\x06GetJob\x12\x19.taskhub.v1.GetJobRequest\x1a\x0f.taskhub.v1.Job\"4\x90\x02\x01\xda\x41\x04name\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12n\n\x08ListJobs\x12\x1b.taskhub.v1.ListJobsRequest\x1a\x1c.taskhub.v1.ListJobsResponse\"\'\x90\x02\x01\xda\x41\x00\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12\x9d\x01\n\x0fListJobAttempts\x12\".taskhub.v1.ListJobAttemptsRequest\x1a#.taskhub.v1.ListJobAttemptsResponse\"A\x90\x02\x01\xda\x41\x06parent\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=jobs/*}/attemptsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskhub/v1/job_service.proto\x12\ntaskhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\x1a\x14taskhub/v1/job.proto\x1a\x18taskhub/v1/options.proto\"\x89\x01\n\rGetJobRequest\x12x\n\x04name\x18\x01 \x01(\tBd\xe2\x41\x01\x02\xfa\x41\x10\n\x0etaskhub.v1/Job\xbaHJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\"\xd3\x01\n\x0fListJobsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12.\n\x04kind\x18\x03 \x01(\tB\x1a\xe2\x41\x01\x01\xbaH\x13r\x11\x18?2\r^[a-z0-9_.]*$R\x04kind\x12\x39\n\x05state\x18\x04 \x01(\x0e\x32\x15.taskhub.v1.Job.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"_\n\x10ListJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.taskhub.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x01\n\x16ListJobAttemptsRequest\x12|\n\x06parent\x18\x01 \x01(\tBd\xe2\x41\x01\x02\xfa\x41\x10\n\x0etaskhub.v1/Job\xbaHJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x06parent\x12(\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"u\n\x17ListJobAttemptsResponse\x12\x32\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x16.taskhub.v1.JobAttemptR\x08\x61ttempts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb5\x01\n\x14ReadJobResultRequest\x12x\n\x04name\x18\x01 \x01(\tBd\xe2\x41\x01\x02\xfa\x41\x10\n\x0etaskhub.v1/Job\xbaHJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xc8\x01\x01R\x04name\x12#\n\x06offset\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x00R\x06offset2\x95\x04\n\nJobService\x12j\n\x06GetJob\x12\x19.taskhub.v1.GetJobRequest\x1a\x0f.taskhub.v1.Job\"4\x90\x02\x01\xda\x41\x04name\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12n\n\x08ListJobs\x12\x1b.taskhub.v1.ListJobsRequest\x1a\x1c.taskhub.v1.ListJobsResponse\"\'\x90\x02\x01\xda\x41\x00\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12\x9d\x01\n\x0fListJobAttempts\x12\".taskhub.v1.ListJobAttemptsRequest\x1a#.taskhub.v1.ListJobAttemptsResponse\"A\x90\x02\x01\xda\x41\x06parent\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=jobs/*}/attempts\x12\x8a\x01\n\rReadJobResult\x12 .taskhub.v1.ReadJobResultRequest\x1a\x14.google.api.HttpBody\"?\x90\x02\x01\xda\x41\x04name\x8a\xb5\x18\r\x08\x03\x12\tjobs.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=jobs/*}:readResult0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,22 +55,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBATTEMPTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTJOBATTEMPTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTJOBATTEMPTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\010'
+  _globals['_READJOBRESULTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_READJOBRESULTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\020\n\016taskhub.v1/Job\272HJrE2C^jobs/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\310\001\001'
+  _globals['_READJOBRESULTREQUEST'].fields_by_name['offset']._loaded_options = None
+  _globals['_READJOBRESULTREQUEST'].fields_by_name['offset']._serialized_options = b'\342A\001\001\272H\004\"\002(\000'
   _globals['_JOBSERVICE'].methods_by_name['GetJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['GetJob']._serialized_options = b'\220\002\001\332A\004name\212\265\030\r\010\003\022\tjobs.read\202\323\344\223\002\023\022\021/v1/{name=jobs/*}'
   _globals['_JOBSERVICE'].methods_by_name['ListJobs']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\220\002\001\332A\000\212\265\030\r\010\003\022\tjobs.read\202\323\344\223\002\n\022\010/v1/jobs'
   _globals['_JOBSERVICE'].methods_by_name['ListJobAttempts']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ListJobAttempts']._serialized_options = b'\220\002\001\332A\006parent\212\265\030\r\010\003\022\tjobs.read\202\323\344\223\002\036\022\034/v1/{parent=jobs/*}/attempts'
-  _globals['_GETJOBREQUEST']._serialized_start=237
-  _globals['_GETJOBREQUEST']._serialized_end=374
-  _globals['_LISTJOBSREQUEST']._serialized_start=377
-  _globals['_LISTJOBSREQUEST']._serialized_end=588
-  _globals['_LISTJOBSRESPONSE']._serialized_start=590
-  _globals['_LISTJOBSRESPONSE']._serialized_end=685
-  _globals['_LISTJOBATTEMPTSREQUEST']._serialized_start=688
-  _globals['_LISTJOBATTEMPTSREQUEST']._serialized_end=925
-  _globals['_LISTJOBATTEMPTSRESPONSE']._serialized_start=927
-  _globals['_LISTJOBATTEMPTSRESPONSE']._serialized_end=1044
-  _globals['_JOBSERVICE']._serialized_start=1047
-  _globals['_JOBSERVICE']._serialized_end=1439
+  _globals['_JOBSERVICE'].methods_by_name['ReadJobResult']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ReadJobResult']._serialized_options = b'\220\002\001\332A\004name\212\265\030\r\010\003\022\tjobs.read\202\323\344\223\002\036\022\034/v1/{name=jobs/*}:readResult'
+  _globals['_GETJOBREQUEST']._serialized_start=264
+  _globals['_GETJOBREQUEST']._serialized_end=401
+  _globals['_LISTJOBSREQUEST']._serialized_start=404
+  _globals['_LISTJOBSREQUEST']._serialized_end=615
+  _globals['_LISTJOBSRESPONSE']._serialized_start=617
+  _globals['_LISTJOBSRESPONSE']._serialized_end=712
+  _globals['_LISTJOBATTEMPTSREQUEST']._serialized_start=715
+  _globals['_LISTJOBATTEMPTSREQUEST']._serialized_end=952
+  _globals['_LISTJOBATTEMPTSRESPONSE']._serialized_start=954
+  _globals['_LISTJOBATTEMPTSRESPONSE']._serialized_end=1071
+  _globals['_READJOBRESULTREQUEST']._serialized_start=1074
+  _globals['_READJOBRESULTREQUEST']._serialized_end=1255
+  _globals['_JOBSERVICE']._serialized_start=1258
+  _globals['_JOBSERVICE']._serialized_end=1791
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from taskhub.v1 import job_pb2 as taskhub_dot_v1_dot_job__pb2
 from taskhub.v1 import job_service_pb2 as taskhub_dot_v1_dot_job__service__pb2
 
@@ -54,6 +55,11 @@ class JobServiceStub:
                 request_serializer=taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsResponse.FromString,
                 _registered_method=True)
+        self.ReadJobResult = channel.unary_stream(
+                '/taskhub.v1.JobService/ReadJobResult',
+                request_serializer=taskhub_dot_v1_dot_job__service__pb2.ReadJobResultRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer:
@@ -91,6 +97,22 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadJobResult(self, request, context):
+        """Streams the file that a job left behind: the tasks of an export, the report of an import. Over REST it is a plain
+        download. It is kept as long as the job.
+
+        Each message holds up to 256 KiB, the first one the content type. The initial metadata, over REST the headers, hold
+        `content-disposition` with the file's name and `repr-digest` with the SHA-256 of the whole file (RFC 9530);
+        `x-taskhub-size` is its size in bytes, over REST `content-length` is what remains of it. A stream that breaks off can
+        be taken up again at `offset`.
+
+        Errors: NOT_FOUND; FAILED_PRECONDITION (JOB_RESULT_MISSING) for a job that has left no file, or not yet;
+        INVALID_ARGUMENT for an offset beyond the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +130,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListJobAttempts,
                     request_deserializer=taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsResponse.SerializeToString,
+            ),
+            'ReadJobResult': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadJobResult,
+                    request_deserializer=taskhub_dot_v1_dot_job__service__pb2.ReadJobResultRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -195,6 +222,33 @@ class JobService:
             '/taskhub.v1.JobService/ListJobAttempts',
             taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsRequest.SerializeToString,
             taskhub_dot_v1_dot_job__service__pb2.ListJobAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadJobResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskhub.v1.JobService/ReadJobResult',
+            taskhub_dot_v1_dot_job__service__pb2.ReadJobResultRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

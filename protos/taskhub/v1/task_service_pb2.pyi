@@ -2,11 +2,15 @@ from buf.validate import validate_pb2 as _validate_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import client_pb2 as _client_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from taskhub.v1 import job_pb2 as _job_pb2
 from taskhub.v1 import options_pb2 as _options_pb2
 from taskhub.v1 import task_pb2 as _task_pb2
+from taskhub.v1 import task_file_pb2 as _task_file_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -187,3 +191,37 @@ class BatchDeleteTasksResponse(_message.Message):
     TASKS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]
     def __init__(self, tasks: _Optional[_Iterable[_Union[_task_pb2.Task, _Mapping]]] = ...) -> None: ...
+
+class ExportTasksRequest(_message.Message):
+    __slots__ = ("filter", "show_deleted", "format", "validate_only")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    SHOW_DELETED_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    filter: str
+    show_deleted: bool
+    format: _task_file_pb2.TaskFile.Format
+    validate_only: bool
+    def __init__(self, filter: _Optional[str] = ..., show_deleted: _Optional[bool] = ..., format: _Optional[_Union[_task_file_pb2.TaskFile.Format, str]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class ImportTasksRequest(_message.Message):
+    __slots__ = ("body", "format", "mode", "key_field", "validate_only")
+    class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        MODE_UNSPECIFIED: _ClassVar[ImportTasksRequest.Mode]
+        ALL_OR_NOTHING: _ClassVar[ImportTasksRequest.Mode]
+        SKIP_INVALID: _ClassVar[ImportTasksRequest.Mode]
+    MODE_UNSPECIFIED: ImportTasksRequest.Mode
+    ALL_OR_NOTHING: ImportTasksRequest.Mode
+    SKIP_INVALID: ImportTasksRequest.Mode
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    body: _httpbody_pb2.HttpBody
+    format: _task_file_pb2.TaskFile.Format
+    mode: ImportTasksRequest.Mode
+    key_field: str
+    validate_only: bool
+    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., format: _Optional[_Union[_task_file_pb2.TaskFile.Format, str]] = ..., mode: _Optional[_Union[ImportTasksRequest.Mode, str]] = ..., key_field: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...

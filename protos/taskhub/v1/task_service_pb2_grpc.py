@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from taskhub.v1 import job_pb2 as taskhub_dot_v1_dot_job__pb2
 from taskhub.v1 import task_pb2 as taskhub_dot_v1_dot_task__pb2
 from taskhub.v1 import task_service_pb2 as taskhub_dot_v1_dot_task__service__pb2
 
@@ -114,6 +115,16 @@ class TaskServiceStub:
                 '/taskhub.v1.TaskService/BatchDeleteTasks',
                 request_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.FromString,
+                _registered_method=True)
+        self.ExportTasks = channel.unary_unary(
+                '/taskhub.v1.TaskService/ExportTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.ExportTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
+        self.ImportTasks = channel.stream_unary(
+                '/taskhub.v1.TaskService/ImportTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
 
 
@@ -279,6 +290,33 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportTasks(self, request, context):
+        """Writes the tasks that the caller may see to a file, in a job of kind `tasks.export`; JobService.ReadJobResult hands
+        the file out once it has SUCCEEDED.
+
+        Each task is in the file once, oldest first, as it was when the job came to it; what is created after the job began
+        is not. Takes an idempotency key. Errors: INVALID_ARGUMENT (FILTER_INVALID).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportTasks(self, request_iterator, context):
+        """Makes tasks of the caller's of the lines of a file, in a job of kind `tasks.import`. The file is kept until the job
+        has read it; JobService.ReadJobResult then tells of each line by its number which task it made, or what is wrong.
+
+        The file comes in any number of messages; only the first one's other fields count. Over REST it is the body of the
+        request, of at most 100 MiB unless the server is set otherwise, and the other fields are query parameters:
+
+        curl --data-binary @tasks.csv -H 'content-type: text/csv' 'localhost:8080/v1/tasks:import?keyField=ticket'
+
+        Takes an idempotency key; the whole of the file belongs to the request. A line with a `key_field` makes one task,
+        however often it is imported. Errors: INVALID_ARGUMENT (BODY_TOO_LARGE, HTTP 413) for a file beyond the limit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -351,6 +389,16 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.BatchDeleteTasks,
                     request_deserializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.SerializeToString,
+            ),
+            'ExportTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.ExportTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'ImportTasks': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -741,6 +789,60 @@ class TaskService:
             '/taskhub.v1.TaskService/BatchDeleteTasks',
             taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksRequest.SerializeToString,
             taskhub_dot_v1_dot_task__service__pb2.BatchDeleteTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/ExportTasks',
+            taskhub_dot_v1_dot_task__service__pb2.ExportTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportTasks(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/taskhub.v1.TaskService/ImportTasks',
+            taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

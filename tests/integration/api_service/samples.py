@@ -6,12 +6,17 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from google.api import httpbody_pb2
 from google.protobuf.message import Message
 from taskhub.v1 import (
     auth_service_pb2,
     job_service_pb2,
+<<<<<<< HEAD
     service_account_pb2,
     service_account_service_pb2,
+=======
+    task_file_pb2,
+>>>>>>> 1b7eb76 (Export tasks to files and import them, in jobs that go on where a killed worker left them)
     task_pb2,
     task_service_pb2,
     user_pb2,
@@ -64,6 +69,24 @@ def _job(api: Api, owner: Account) -> str:
         {"id": id_},
     )
     return f"jobs/{id_}"
+
+
+def _job_with_file(api: Api, owner: Account) -> str:
+    """Returns the name of a job on behalf of `owner` that has left a file."""
+    job, file = _job(api, owner), new_id()
+    api.execute(
+        """
+        INSERT INTO job_files (id, job_id, role, name, content_type, size, sha256)
+        VALUES (%(file)s, %(job)s, 'RESULT', 'tasks.csv', 'text/csv', 3, sha256('abc'))
+        """,
+        {"file": file, "job": job.removeprefix("jobs/")},
+    )
+    api.execute("INSERT INTO job_file_chunks (file_id, start, data) VALUES (%s, 0, 'ab'), (%s, 2, 'c')", (file, file))
+    return job
+
+
+def _import() -> Message:
+    return tasks.ImportTasksRequest(body=httpbody_pb2.HttpBody(content_type="text/csv", data=b"title\nNew\n"))
 
 
 def _on_task(request: type[Any], *, deleted: bool = False, state: str = "TODO") -> Sample:
@@ -180,9 +203,12 @@ GOOD: dict[str, Sample] = {
     "TaskService/BatchGetTasks": lambda api, me: tasks.BatchGetTasksRequest(names=[api.task(me).name]),
     "TaskService/BatchUpdateTasks": _batch_update,
     "TaskService/BatchDeleteTasks": _batch_delete,
+    "TaskService/ExportTasks": lambda _, __: tasks.ExportTasksRequest(format=task_file_pb2.TaskFile.CSV),
+    "TaskService/ImportTasks": lambda _, __: _import(),
     "JobService/GetJob": lambda api, me: job_service_pb2.GetJobRequest(name=_job(api, me)),
     "JobService/ListJobs": lambda _, __: job_service_pb2.ListJobsRequest(),
     "JobService/ListJobAttempts": lambda api, me: job_service_pb2.ListJobAttemptsRequest(parent=_job(api, me)),
+    "JobService/ReadJobResult": lambda api, me: job_service_pb2.ReadJobResultRequest(name=_job_with_file(api, me)),
 }
 
 #: Which field is wrong, and a request in which it is. Methods without fields have nothing to get wrong.
@@ -240,9 +266,12 @@ BAD: dict[str, tuple[str, Message]] = {
         tasks.BatchUpdateTasksRequest(requests=[tasks.UpdateTaskRequest(task=task_pb2.Task(title="New"))]),
     ),
     "TaskService/BatchDeleteTasks": ("requests", tasks.BatchDeleteTasksRequest()),
+    "TaskService/ExportTasks": ("format", tasks.ExportTasksRequest()),
+    "TaskService/ImportTasks": ("body", tasks.ImportTasksRequest(format=task_file_pb2.TaskFile.CSV)),
     "JobService/GetJob": ("name", job_service_pb2.GetJobRequest(name="job")),
     "JobService/ListJobs": ("page_size", job_service_pb2.ListJobsRequest(page_size=-1)),
     "JobService/ListJobAttempts": ("parent", job_service_pb2.ListJobAttemptsRequest(parent="jobs/-")),
+    "JobService/ReadJobResult": ("offset", job_service_pb2.ReadJobResultRequest(name=f"jobs/{new_id()}", offset=-1)),
 }
 
 WITHOUT_FIELDS = {"AuthService/Logout", "AuthService/GetJwks", "AuthService/RevokeAllSessions"}
@@ -269,4 +298,5 @@ NAMING = [
     "TaskService/BatchDeleteTasks",
     "JobService/GetJob",
     "JobService/ListJobAttempts",
+    "JobService/ReadJobResult",
 ]

@@ -158,6 +158,6 @@ def effects(api: Api) -> list[tuple[Any, ...]]:
                (SELECT coalesce(sum(version), 0) FROM service_accounts),
                (SELECT count(*) + count(revoke_time) FROM service_account_keys),
                (SELECT count(*) FROM registrations), (SELECT count(revoke_time) FROM sessions),
-               (SELECT count(*) FROM idempotency_records)
+               (SELECT count(*) FROM idempotency_records), (SELECT count(*) FROM job_files)
         """
     )

@@ -10,10 +10,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2, message_factory
+from google.api import httpbody_pb2
+from google.protobuf import any_pb2, duration_pb2, json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -22,6 +24,7 @@ from taskhub.v1 import job_pb2, task_pb2, task_service_pb2
 
 from deploy.gateway import contract
 
+BROKEN = b"\xff"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -38,9 +41,24 @@ class Echo(grpc.GenericRpcHandler):
     def service(self, details: Any) -> Any:
         """Returns the handler of a call."""
         method = self._methods.get(details.method)
-        return method and grpc.unary_unary_rpc_method_handler(
-            self._handler(method), message_factory.GetMessageClass(method.input_type).FromString, _bytes
-        )
+        if method is None:
+            return None
+        parse = message_factory.GetMessageClass(method.input_type).FromString
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(_swallow, parse, _bytes)
+        if method.output_type.full_name == contract.RAW_BODY:
+            return grpc.unary_stream_rpc_method_handler(_download, parse, _bytes)
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method), parse, _bytes)
+        return grpc.unary_unary_rpc_method_handler(self._handler(method), parse, _bytes)
+
+    def _stream(self, method: MethodDescriptor) -> Any:
+        answer = self._handler(method)
+
+        async def handle(request: Any, context: Any) -> AsyncIterator[Message]:
+            yield await answer(request, context)
+
+        return handle
 
     def _handler(self, method: MethodDescriptor) -> Any:
         async def handle(request: Any, context: Any) -> Message:
@@ -66,6 +84,46 @@ class Echo(grpc.GenericRpcHandler):
         return handle
 
 
+async def _swallow(requests: Any, context: Any) -> Message:
+    """Tells what a stream of requests held: the first message, how many there were, and how many bytes."""
+    metadata = dict(context.invocation_metadata())
+    first, number, size = None, 0, 0
+    async for request in requests:
+        first, number, size = first or request, number + 1, size + len(request.body.data)
+        if size > 50 * 1024 * 1024:
+            await context.abort(CODES[3], "It failed.", (_details(3, "BODY_TOO_LARGE"),))
+    if first is not None:
+        first.body.ClearField("data")
+    await context.send_initial_metadata(
+        (("x-seen-method", "ImportTasks"), ("x-seen-timeout", str("grpc-timeout" in metadata)))
+    )
+    told = {"first": json_format.MessageToDict(first) if first else None, "bytes": size, "several": number > 1}
+    return job_pb2.Job(name=json.dumps(told))
+
+
+async def _download(request: Any, context: Any) -> AsyncIterator[Message | bytes]:
+    """Answers with as many bytes as the name says; half of them, where it says so."""
+    size, _, half = request.name.removeprefix("jobs/").partition("-")
+    await context.send_initial_metadata(
+        (
+            ("x-seen-method", "ReadJobResult"),
+            ("content-disposition", 'attachment; filename="x.csv"'),
+            ("repr-digest", "sha-256=:AAAA:"),
+            ("x-taskhub-length", size),
+        )
+    )
+    left = int(size)
+    message = httpbody_pb2.HttpBody(content_type="text/csv")
+    while left > 0:
+        message.data = b"x" * min(left, 256 * 1024)
+        left -= len(message.data)
+        yield message
+        if half:
+            yield BROKEN
+            await context.abort(CODES[14], "It failed.", (_details(14, "SOME_REASON"),))
+        message = httpbody_pb2.HttpBody()
+
+
 async def _misbehave(wish: str, context: Any) -> None:
     """Obeys names such as `fail-14`, `fail-3-IDEMPOTENCY_KEY_REUSED`, `late-3-…`, `sleep` and `die`."""
     kind, *rest = wish.split("-")
@@ -79,10 +137,14 @@ async def _misbehave(wish: str, context: Any) -> None:
             # Not trailers-only any more: what follows is lost to REST, but for the status.
             await context.send_initial_metadata((("x-request-id", "api"),))
         trailing = (
-            ("grpc-status-details-bin", _status(code, reason).SerializeToString()),
+            _details(code, reason),
             ("x-taskhub-http-status", "422" if reason == "IDEMPOTENCY_KEY_REUSED" else ""),
         )
         await context.abort(CODES[code], "It failed.", trailing)
+
+
+def _details(code: int, reason: str) -> tuple[str, bytes]:
+    return "grpc-status-details-bin", _status(code, reason).SerializeToString()
 
 
 def _status(code: int, reason: str) -> status_pb2.Status:
@@ -105,7 +167,9 @@ def _nested(depth: int) -> job_pb2.Job:
     return job
 
 
-def _bytes(message: Message) -> bytes:
+def _bytes(message: Message | bytes) -> bytes:
+    if isinstance(message, bytes):
+        return message
     return message.SerializeToString()
 
 

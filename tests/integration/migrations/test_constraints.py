@@ -22,6 +22,9 @@ INSERT INTO tasks (id, owner_id, title) VALUES ('{T}', '{U}', 'x');
 INSERT INTO jobs (id, kind, queue, max_attempts) VALUES ('{J}', 'email', 'email', 3);
 INSERT INTO job_attempts (job_id, claim_token, attempt, worker) VALUES ('{J}', 1, 1, 'w');
 INSERT INTO job_steps (job_id, name) VALUES ('{J}', 'charge');
+INSERT INTO job_files (id, job_id, role, name, content_type) VALUES ('{T}', '{J}', 'RESULT', 'x.csv', 'text/csv');
+INSERT INTO job_file_chunks (file_id, start, data) VALUES ('{T}', 0, 'x');
+INSERT INTO import_keys (owner_id, key, task_id) VALUES ('{U}', 'k', '{T}');
 INSERT INTO events (kind, resource, actor, position) VALUES ('task.created', 'tasks/1', 'users/1', 7);
 INSERT INTO idempotency_records (principal, method, key, fingerprint, expire_time)
     VALUES ('p', 'm', 'k', {H}, now() + interval '2 days');
@@ -120,6 +123,21 @@ BROKEN: dict[str, str] = {
     "jobs_progress_note_check": "UPDATE jobs SET progress_note = repeat('x', 201)",
     "job_steps_name_check": "UPDATE job_steps SET name = ''",
     "job_steps_job_id_fkey": f"UPDATE job_steps SET job_id = '{MISSING}'",
+    "job_files_role_check": "UPDATE job_files SET role = 'DRAFT'",
+    "job_files_name_check": "UPDATE job_files SET name = ''",
+    "job_files_content_type_check": "UPDATE job_files SET content_type = ''",
+    "job_files_size_check": f"UPDATE job_files SET size = -1, sha256 = {H}",
+    "job_files_sha256_check": "UPDATE job_files SET size = 1, sha256 = 'short'",
+    "job_files_complete_check": "UPDATE job_files SET size = 1",
+    "job_files_job_id_check": "UPDATE job_files SET job_id = NULL",
+    "job_files_job_id_fkey": f"UPDATE job_files SET job_id = '{MISSING}'",
+    "job_files_job_id_key": "INSERT INTO job_files (id, job_id, role, name, content_type) "
+    f"VALUES ('{MISSING}', '{J}', 'RESULT', 'y.csv', 'text/csv')",
+    "job_file_chunks_start_check": "UPDATE job_file_chunks SET start = -1",
+    "job_file_chunks_data_check": "UPDATE job_file_chunks SET data = ''",
+    "job_file_chunks_file_id_fkey": f"UPDATE job_file_chunks SET file_id = '{MISSING}'",
+    "import_keys_key_check": "UPDATE import_keys SET key = ''",
+    "import_keys_task_id_fkey": f"UPDATE import_keys SET task_id = '{MISSING}'",
     "job_attempts_job_id_fkey": f"UPDATE job_attempts SET job_id = '{MISSING}'",
     "job_attempts_attempt_check": "UPDATE job_attempts SET attempt = 0",
     "job_attempts_state_check": "UPDATE job_attempts SET state = 'GONE', end_time = now()",

@@ -131,6 +131,23 @@ def test_old_jobs_go_with_attempts_and_steps_and_what_waits_stays(settings: Work
         assert {row["job_id"] for row in rows} >= stay
 
 
+def test_uploads_that_nobody_took_over_go_after_a_day(settings: WorkerSettings, jobs: Jobs) -> None:
+    files = {name: new_id() for name in ("old", "new", "taken")}
+    taken = jobs.enqueue(EMAIL, schedule_time=NOW + timedelta(days=1))
+    for name, id_ in files.items():
+        jobs.connection.execute(
+            """
+            INSERT INTO job_files (id, job_id, role, name, content_type, create_time)
+            VALUES (%s, %s, 'INPUT', 'x', 'x', now() - make_interval(hours => %s))
+            """,
+            [id_, taken if name == "taken" else None, 23 if name == "new" else 25],
+        )
+        jobs.connection.execute("INSERT INTO job_file_chunks (file_id, start, data) VALUES (%s, 0, 'x')", [id_])
+    assert _keep_house(settings, jobs)["uploads"] == 1
+    assert _ids(jobs, "job_files") == {files["new"], files["taken"]}
+    assert len(jobs.connection.execute("SELECT FROM job_file_chunks").fetchall()) == 2
+
+
 def test_old_events_go_and_positions_go_on(settings: WorkerSettings, jobs: Jobs, database: Database) -> None:
     def emit(days: float) -> None:
         jobs.connection.execute(

@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 from taskhub.v1 import options_pb2
 
 from deploy.gateway import contract
-from deploy.gateway.openapi import errors, generator
+from deploy.gateway.openapi import errors, generator, raw
 from deploy.gateway.openapi.__main__ import DOCUMENT
 from deploy.gateway.openapi.document import id_patterns
 from deploy.gateway.render import REFUSALS
@@ -156,7 +156,11 @@ def test_every_rule_of_a_body_is_there(document: Node, route: contract.Route) ->
     if not route.body or in_path:
         assert "requestBody" not in _operation(document, route)
         return
-    schema = _operation(document, route)["requestBody"]["content"]["application/json"]["schema"]
+    content = _operation(document, route)["requestBody"]["content"]
+    if not route.json:
+        assert set(content) == set(raw.TYPES)
+        return
+    schema = content["application/json"]["schema"]
     message = route.rpc.input_type
     if route.body == "*":
         assert list(_check_message(document, schema, message, set(route.bound))) == []
@@ -189,7 +193,12 @@ def _bound(route: contract.Route) -> Iterator[FieldDescriptor]:
 
 @EVERY_ROUTE
 def test_every_answer_has_its_message(document: Node, route: contract.Route) -> None:
-    schema = _operation(document, route)["responses"]["200"]["content"]["application/json"]["schema"]
+    success = _operation(document, route)["responses"]["200"]
+    if route.rpc.output_type.full_name == contract.RAW_BODY:
+        assert set(success["content"]) == set(raw.TYPES)
+        assert set(raw.HEADERS) < set(success["headers"])
+        return
+    schema = success["content"]["application/json"]["schema"]
     problems = _check_message(document, schema, route.rpc.output_type, set())
     assert [each for each in problems if "missing" in each] == []
 

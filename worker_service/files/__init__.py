@@ -1,0 +1,1 @@
+"""Tasks as files: what exports write and imports read, and where the bytes are kept."""

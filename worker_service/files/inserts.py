@@ -1,0 +1,128 @@
+"""New tasks of an import, a batch in one statement: key, task, event and reminders, all or none of each."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from shared.ids import new_id, resource_name
+from shared.kinds import EMAIL
+from shared.reminders import REMINDING, reminder_args
+from shared.states import PrincipalKind
+from worker_service.database import Connection
+from worker_service.files.lines import Line
+
+#: In the order of the statement's arrays.
+_ARRAYS = {
+    "id": "uuid",
+    "key": "text",
+    "title": "text",
+    "description": "text",
+    "priority": "smallint",
+    "labels": "jsonb",
+    "due_time": "timestamptz",
+    "remind_time": "timestamptz",
+    "changes": "jsonb",
+}
+_REMINDER_ARRAYS = {"job_id": "uuid", "job_task": "uuid", "job_args": "jsonb", "job_time": "timestamptz"}
+_FIELDS = "title, description, priority, labels, due_time, remind_time"
+
+
+def _unnest(arrays: Mapping[str, str]) -> str:
+    return ", ".join(f"%({name})s::{kind}[]" for name, kind in arrays.items())
+
+
+# Tasks whose key is taken are left out. References are checked when the statement ends: a key may come before its task.
+_INSERT = f"""
+WITH line AS MATERIALIZED (
+    SELECT * FROM unnest({_unnest(_ARRAYS)}) WITH ORDINALITY AS line ({", ".join(_ARRAYS)}, n)
+), keyed AS (
+    INSERT INTO import_keys (owner_id, key, task_id)
+    SELECT %(owner_id)s, key, id FROM line WHERE key IS NOT NULL ORDER BY key
+    ON CONFLICT DO NOTHING RETURNING task_id
+), fresh AS MATERIALIZED (
+    SELECT * FROM line WHERE key IS NULL OR id IN (SELECT task_id FROM keyed)
+), task AS (
+    INSERT INTO tasks (id, owner_id, owner_kind, {_FIELDS})
+    SELECT id, %(owner_id)s, %(owner_kind)s, {_FIELDS} FROM fresh
+), event AS (
+    INSERT INTO events (kind, resource, actor, owner_id, changes)
+    SELECT 'task.created', 'tasks/' || id, %(actor)s, %(owner_id)s, changes FROM fresh ORDER BY n
+), reminder AS (
+    INSERT INTO jobs (id, kind, args, queue, max_attempts, owner_id, owner_kind, task_id, schedule_time, rank)
+    SELECT job_id, '{EMAIL.name}', job_args, '{EMAIL.queue}', {EMAIL.max_attempts}, %(owner_id)s, %(owner_kind)s,
+        job_task, job_time, job_time
+    FROM unnest({_unnest(_REMINDER_ARRAYS)}) AS reminder ({", ".join(_REMINDER_ARRAYS)})
+    WHERE job_task IN (SELECT id FROM fresh)
+)
+SELECT id FROM fresh
+"""
+
+#: The arrays that are fields as they are.
+_PLAIN = ("title", "description", "priority", "due_time", "remind_time")
+
+_TAKEN = "SELECT key, task_id FROM import_keys WHERE owner_id = %(owner_id)s AND key = ANY(%(keys)s)"
+
+
+class Owner(NamedTuple):
+    """On whose behalf an import runs, and whose its tasks are."""
+
+    id: uuid.UUID
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """Resource name of the account."""
+        return resource_name(self.kind, self.id)
+
+
+class Made(NamedTuple):
+    """The task that a line stands for, and whether the line is what made it."""
+
+    id: uuid.UUID
+    fresh: bool
+
+
+def insert(connection: Connection, owner: Owner, lines: Sequence[Line]) -> list[Made]:
+    """Writes the tasks of good lines; returns the task of each, new or known by its key."""
+    rows = [(new_id(), line) for line in lines]
+    parameters = {
+        "id": [id_ for id_, _ in rows],
+        "key": [line.key for line in lines],
+        "labels": [json.dumps(line.fields["labels"]) for line in lines],
+        "changes": [json.dumps({"title": [None, line.fields["title"]]}) for line in lines],
+        **{name: [line.fields[name] for line in lines] for name in _PLAIN},
+        **_reminders(owner, rows),
+        "owner_id": owner.id,
+        "owner_kind": owner.kind,
+        "actor": owner.name,
+    }
+    fresh = {row["id"] for row in connection.execute(_INSERT, parameters)}
+    taken = _taken(connection, owner, [line.key for id_, line in rows if id_ not in fresh])
+    return [Made(id_, fresh=True) if id_ in fresh else Made(taken[line.key], fresh=False) for id_, line in rows]
+
+
+def _reminders(owner: Owner, rows: Sequence[tuple[uuid.UUID, Line]]) -> dict[str, list[Any]]:
+    """Returns the reminders that new tasks want, as CreateTask makes them."""
+    arrays: dict[str, list[Any]] = {name: [] for name in _REMINDER_ARRAYS}
+    if owner.kind != PrincipalKind.USER:
+        return arrays
+    now = datetime.now(UTC)
+    for id_, line in rows:
+        for field in REMINDING:
+            time = line.fields[field]
+            if time is not None and time > now:
+                values = (new_id(), id_, json.dumps(reminder_args(id_, field, time)), time)
+                for name, value in zip(_REMINDER_ARRAYS, values, strict=True):
+                    arrays[name].append(value)
+    return arrays
+
+
+def _taken(connection: Connection, owner: Owner, keys: list[Any]) -> dict[Any, uuid.UUID]:
+    if not keys:
+        return {}
+    rows = connection.execute(_TAKEN, {"owner_id": owner.id, "keys": keys})
+    return {row["key"]: row["task_id"] for row in rows}
