@@ -148,15 +148,11 @@ class Server:
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
             UserServicer(self._database, idempotency, secrets), chain
         )
-<<<<<<< HEAD
         service_account_service_pb2_grpc.add_ServiceAccountServiceServicer_to_server(
             ServiceAccountServicer(self._database, idempotency, secrets), chain
         )
-        tasks = TaskServicer(self._database, idempotency, secrets, self._jobs)
-=======
         files = TaskFiles(self._database, idempotency, self._jobs, settings.max_import_bytes)
         tasks = TaskServicer(self._database, idempotency, secrets, self._jobs, files)
->>>>>>> 1b7eb76 (Export tasks to files and import them, in jobs that go on where a killed worker left them)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
 

@@ -270,17 +270,16 @@ class LastAdmin(FailedPrecondition):
     reason = "LAST_ADMIN"
 
 
-<<<<<<< HEAD
 class KeyLimitReached(FailedPrecondition):
     """The account has as many keys as it may have; revoke one first."""
 
     reason = "KEY_LIMIT_REACHED"
-=======
+
+
 class JobResultMissing(FailedPrecondition):
     """The job has left no file, or not yet."""
 
     reason = "JOB_RESULT_MISSING"
->>>>>>> 1b7eb76 (Export tasks to files and import them, in jobs that go on where a killed worker left them)
 
 
 class Contention(TaskHubError):

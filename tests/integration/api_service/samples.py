@@ -11,12 +11,9 @@ from google.protobuf.message import Message
 from taskhub.v1 import (
     auth_service_pb2,
     job_service_pb2,
-<<<<<<< HEAD
     service_account_pb2,
     service_account_service_pb2,
-=======
     task_file_pb2,
->>>>>>> 1b7eb76 (Export tasks to files and import them, in jobs that go on where a killed worker left them)
     task_pb2,
     task_service_pb2,
     user_pb2,
