@@ -34,6 +34,24 @@ def tasks(connection: Connection, _: WorkerSettings) -> Iterator[int]:
     )
 
 
+def principals(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """What is left of deleted accounts, once none of their tasks is left; theirs are purged before."""
+    return _batches(
+        connection,
+        """
+        DELETE FROM principals WHERE id IN (
+            SELECT id FROM (
+                SELECT id, purge_time FROM users WHERE purge_time <= now()
+                UNION ALL
+                SELECT id, purge_time FROM service_accounts WHERE purge_time <= now()
+            ) gone
+            WHERE NOT EXISTS (SELECT FROM tasks WHERE tasks.owner_id = gone.id)
+            ORDER BY purge_time LIMIT %(limit)s
+        )
+        """,
+    )
+
+
 def idempotency_records(connection: Connection, _: WorkerSettings) -> Iterator[int]:
     """Answers that are kept no longer."""
     return _batches(
@@ -95,6 +113,7 @@ def uploads(connection: Connection, _: WorkerSettings) -> Iterator[int]:
 
 PURGES: dict[str, Purge] = {
     "tasks": tasks,
+    "principals": principals,
     "idempotency_records": idempotency_records,
     "jobs": jobs,
     "uploads": uploads,

@@ -13,7 +13,7 @@ from api_service.database import Connection
 async def delete_tasks(
     connection: Connection, owner_id: uuid.UUID, actor: str, delete_time: datetime, purge_time: datetime
 ) -> None:
-    """Marks every live task of an owner as deleted, with an event each. They are purged when the account is."""
+    """Marks every live task of an account as deleted, with an event each. They are purged when the account is."""
     await connection.execute(
         """
         WITH deleted AS (
@@ -34,4 +34,20 @@ async def delete_tasks(
                 {"delete_time": [None, delete_time.isoformat()], "purge_time": [None, purge_time.isoformat()]}
             ),
         },
+    )
+
+
+async def unassign(connection: Connection, assignee: str, assignee_id: uuid.UUID, actor: str) -> None:
+    """Takes an account from every live task that it was to do, with an event each."""
+    await connection.execute(
+        """
+        WITH changed AS (
+            UPDATE tasks SET assignee_id = NULL, assignee_kind = NULL, update_time = now(), version = version + 1
+            WHERE assignee_id = %(id)s AND delete_time IS NULL
+            RETURNING id, owner_id
+        )
+        INSERT INTO events (kind, resource, actor, owner_id, changes)
+        SELECT 'task.updated', 'tasks/' || id, %(actor)s, owner_id, %(changes)s FROM changed ORDER BY id
+        """,
+        {"id": assignee_id, "actor": actor, "changes": Jsonb({"assignee": [assignee, None]})},
     )

@@ -69,6 +69,7 @@ async def delete(connection: Connection, actor: Actor, id_: uuid.UUID, etag: str
     await queries.update(connection, gone, actor.event(events.SERVICE_ACCOUNT_DELETED, gone.name, gone.id, changes))
     await queries.revoke_keys(connection, gone.id)
     await accounts.delete_tasks(connection, gone.id, actor.principal.name, now, now + PURGE_AFTER)
+    await accounts.unassign(connection, gone.name, gone.id, actor.principal.name)
     return gone
 
 

@@ -267,6 +267,9 @@ async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[
         SELECT id, kind FROM principals
         WHERE id = ANY(%(ids)s) AND NOT EXISTS (
             SELECT FROM users WHERE users.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
+        ) AND NOT EXISTS (
+            SELECT FROM service_accounts robot
+            WHERE robot.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
         )
         ORDER BY id FOR KEY SHARE
         """,

@@ -82,6 +82,17 @@ async def end_sessions(connection: Connection, user_id: uuid.UUID) -> None:
     )
 
 
+async def forget_sessions(connection: Connection, user_id: uuid.UUID) -> None:
+    """Ends every session of an account, and forgets where they were used; they stay until no token names them."""
+    await connection.execute(
+        """
+        UPDATE sessions SET revoke_time = coalesce(revoke_time, now()), address = '', user_agent = ''
+        WHERE user_id = %s
+        """,
+        (user_id,),
+    )
+
+
 async def page(
     connection: Connection,
     *,

@@ -71,11 +71,12 @@ async def delete(connection: Connection, actor: Actor, name: str, etag: str) -> 
         delete_time=now,
         purge_time=now + PURGE_AFTER,
     )
-    await queries.end_sessions(connection, user.id)
+    await queries.forget_sessions(connection, user.id)
     changes = {"delete_time": [None, now.isoformat()]}
     event = actor.event(events.USER_DELETED, user.name, user.id, changes)
     await queries.anonymise(connection, gone, user.email, event)
     await accounts.delete_tasks(connection, user.id, actor.principal.name, now, now + PURGE_AFTER)
+    await accounts.unassign(connection, user.name, user.id, actor.principal.name)
     return gone
 
 

@@ -81,6 +81,7 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "robots.count_live_keys": lambda c: robots.count_live_keys(c, ID),
     "robots.lock_key": lambda c: robots.lock_key(c, ID, ID),
     "exchange.key": lambda c: exchange.key(c, ID),
+    "accounts.unassign": lambda c: accounts.unassign(c, "users/1", ID, "users/1"),
     "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ID, "users/1", NOW, NOW),
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
     "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),

@@ -207,6 +207,8 @@ def test_an_account_that_ends_takes_its_tokens_along(api: Api, admin: Account, h
         shown = api.tasks.GetTask(task_service_pb2.GetTaskRequest(name=task.name), metadata=admin.metadata)
         assert shown.purge_time == gone.purge_time
     eventually(lambda: kept_out(api, robot.metadata))
+    for_it = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title="x", assignee=robot.name))
+    assert refused(api.tasks.CreateTask, for_it, metadata=admin.metadata).fields == ["task.assignee"]
     if how == "disabled":
         update(api, admin, robot.name, disabled=False)
         assert exchange(api, robot.refresh_token).access_token

@@ -124,6 +124,15 @@ def test_a_deleted_account_is_nobodys_any_more(api: Api, alice: Account, admin: 
     assert events(api, task.name)[-1][0] == "task.deleted"
 
 
+def test_what_a_deleted_account_was_to_do_is_nobodys(api: Api, alice: Account, bob: Account) -> None:
+    task = api.task(bob, assignee=alice.name)
+    api.users.DeleteUser(users.DeleteUserRequest(name=ME), metadata=alice.metadata)
+    shown = api.tasks.GetTask(task_service_pb2.GetTaskRequest(name=task.name), metadata=bob.metadata)
+    assert (shown.assignee, shown.HasField("delete_time")) == ("", False)
+    assert shown.etag != task.etag
+    assert events(api, task.name)[-1] == ("task.updated", alice.name, {"assignee": [alice.name, None]})
+
+
 def test_the_address_of_a_deleted_account_can_be_registered_again(api: Api, alice: Account) -> None:
     api.users.DeleteUser(users.DeleteUserRequest(name=alice.name), metadata=alice.metadata)
     api.auth.Register(auth_service_pb2.RegisterRequest(email=alice.email, password=PASSWORD))

@@ -92,6 +92,29 @@ def test_a_task_that_is_just_being_brought_back_is_left(settings: WorkerSettings
     assert _ids(jobs, "tasks") == {task}
 
 
+def test_deleted_accounts_go_after_their_time_and_after_their_tasks(settings: WorkerSettings, jobs: Jobs) -> None:
+    delete = """
+        UPDATE users SET email = NULL, password_hash = '', display_name = '', delete_time = %s, purge_time = %s
+        WHERE id = %s
+    """
+    live, later, gone, owner = (jobs.user(f"{n}@example.com") for n in range(4))
+    for id_, days in ((later, -1), (gone, 1), (owner, 1)):
+        over = NOW - timedelta(days=days)
+        jobs.connection.execute(delete, [over, over, id_])
+    robot = new_id()
+    jobs.connection.execute(
+        "INSERT INTO service_accounts (id, display_name, scopes, delete_time, purge_time)"
+        " VALUES (%s, 'Robot', '{}', now(), now())",
+        [robot],
+    )
+    task = _task(jobs, gone, gone=1)
+    brought_back = _task(jobs, owner)
+    assert _keep_house(settings, jobs)["principals"] == 2
+    assert _ids(jobs, "principals") == _ids(jobs, "users") == {live, later, owner}
+    assert task not in _ids(jobs, "tasks")
+    assert brought_back in _ids(jobs, "tasks")
+
+
 def test_expired_idempotency_records_go(settings: WorkerSettings, jobs: Jobs) -> None:
     for n, expires in enumerate([-1, -2, -3, 1]):
         jobs.connection.execute(
