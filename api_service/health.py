@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
 
 import structlog
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from api_service.database import Database
 from api_service.metrics import DATABASE_UP
@@ -21,9 +22,9 @@ class Health:
     """Follows the database, and tells whoever asks or watches."""
 
     def __init__(self, database: Database, services: Iterable[str]) -> None:
-        self.servicer = health.aio.HealthServicer()
         self._database = database
-        self._services = ["", *services]
+        self._services = {"", *services}
+        self._changed = asyncio.Event()
         self._serving: bool | None = None
         self._draining = False
 
@@ -39,13 +40,31 @@ class Health:
         if serving != self._serving:
             log.info("health_changed", serving=serving)
             self._serving = serving
-            await self._tell()
+            self._tell()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Turns callers away, for good."""
         self._draining = True
         self._serving = False
-        await self._tell()
+        self._tell()
+
+    def status(self, service: str) -> Any:
+        """Returns the HealthCheckResponse.ServingStatus of a service, or None for one that is not here."""
+        if service not in self._services:
+            return None
+        return HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING
+
+    async def watch(self, service: str) -> AsyncGenerator[Any, None]:
+        """Yields the status of a service, and each other one that follows. Whoever is slow misses some."""
+        last = None
+        while True:
+            changed, status = self._changed, self.status(service)
+            if status is None:
+                status = HealthCheckResponse.SERVICE_UNKNOWN
+            if status != last:
+                yield status
+                last = status
+            await changed.wait()
 
     async def _reachable(self) -> bool:
         try:
@@ -57,7 +76,6 @@ class Health:
         DATABASE_UP.set(1)
         return True
 
-    async def _tell(self) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in self._services:
-            await self.servicer.set(service, status)
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -12,8 +12,6 @@ from typing import Any
 import grpc
 import psycopg
 import structlog
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from taskhub.v1 import (
     auth_service_pb2_grpc,
     job_service_pb2_grpc,
@@ -40,6 +38,7 @@ from api_service.interceptors.deadline import Deadline
 from api_service.interceptors.errors import Errors
 from api_service.interceptors.observation import Observation
 from api_service.interceptors.rate_limit import RateLimits
+from api_service.interceptors.standard import Standard
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.keys.ring import KeyRing
@@ -103,6 +102,7 @@ class Server:
         rpcs = {method.path: method for method in methods()}
         self._services = sorted({method.service for method in rpcs.values()})
         self._health = Health(self._database, self._services)
+        self._standard = Standard(self._health, self._services, reflect=settings.reflection)
         chain = Chain(
             rpcs,
             [
@@ -158,11 +158,7 @@ class Server:
 
     def _port(self, chain: Chain, proxies: Proxies) -> grpc.aio.Server:
         server = grpc.aio.server(options=_options(self._settings))
-        server.add_generic_rpc_handlers((chain.port(proxies),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
-        if self._settings.reflection:
-            names = [*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, server)
+        server.add_generic_rpc_handlers((chain.port(proxies), self._standard))
         return server
 
     async def run(self, parent: int | None = None) -> None:
@@ -216,7 +212,7 @@ class Server:
         log.info("serving", address=settings.grpc_address, process=self._index)
         await stopped.wait()
         log.info("draining", process=self._index)
-        await self._health.drain()
+        self._health.drain()
         # stop() cancels calls that arrived and were not yet taken up; first let gateways and clients turn away.
         await asyncio.sleep(settings.drain_delay_seconds)
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in self._ports.values()))

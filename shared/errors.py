@@ -346,3 +346,19 @@ class RateLimited(TaskHubError):
         super().__init__()
         self.retry_after = retry_after
         self.headers = headers
+
+
+class AnswersUnread(TaskHubError):
+    """Too many answers on this connection wait to be read."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "ANSWERS_UNREAD"
+    retry_after = 1.0
+
+
+class StreamsExhausted(TaskHubError):
+    """Too many streams are open; try again later."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STREAMS_EXHAUSTED"
+    retry_after = 1.0

@@ -1,7 +1,7 @@
 """Puts the steps around every method, once, when the server starts; a call then costs plain function calls.
 
-The servicers of TaskHub get parsed messages and a `Call`, never grpc's context. Health and reflection pass untouched:
-they are public, and libraries of their own.
+The servicers of TaskHub get parsed messages and a `Call`, never grpc's context. Health and reflection stand outside, in
+`standard.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from api_service.call import REQUEST_ID, Call, StreamCall
 from api_service.interceptors.errors import details, message, status_code
 from api_service.interceptors.steps import Handler, Step
 from api_service.interceptors.streams import sending
+from api_service.interceptors.unread import Unread
 from api_service.methods import Method
 from api_service.origin import Proxies
 from shared.errors import TaskHubError
@@ -40,14 +41,21 @@ class Chain:
         self._methods = methods
         self._steps = steps
         self._handlers: dict[str, Handler] = {}
+        self._unread = Unread()
 
     def port(self, proxies: Proxies) -> Port:
         """Returns what a port serves, once all servicers are there. `proxies` are believed about the caller's address.
 
         Without a deserializer the bytes reach us as they came: what does not parse is the caller's fault, where the
-        library would answer INTERNAL.
+        library would answer INTERNAL. And to grpc every method takes a stream, so that a call begins before its message
+        is there: otherwise one that never sends it would have no deadline of ours.
         """
-        return Port({path: _handler(self._methods[path], inner, proxies) for path, inner in self._handlers.items()})
+        return Port(
+            {
+                path: _handler(self._methods[path], inner, proxies, self._unread)
+                for path, inner in self._handlers.items()
+            }
+        )
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Wraps the methods of a servicer; the generated `add_…_to_server` calls this."""
@@ -77,21 +85,21 @@ def _innermost(method: Method, handler: Any) -> Handler:
             raise NotImplementedError(f"{method.path} streams both ways, which REST cannot")
 
 
-def _handler(method: Method, inner: Handler, proxies: Proxies) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: Method, inner: Handler, proxies: Proxies, unread: Unread) -> grpc.RpcMethodHandler[Any, Any]:
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_adapt_stream(method, inner, proxies))
-    if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_adapt(method, inner, proxies))
-    return grpc.unary_unary_rpc_method_handler(_adapt(method, inner, proxies))
+        return grpc.stream_stream_rpc_method_handler(_adapt_stream(method, inner, proxies))
+    return grpc.stream_unary_rpc_method_handler(_adapt(method, inner, proxies, unread))
 
 
-def _adapt(method: Method, inner: Handler, proxies: Proxies) -> Callable[[Any, Any], Awaitable[bytes]]:
-    async def handle(request: Any, context: Any) -> bytes:
+def _adapt(method: Method, inner: Handler, proxies: Proxies, unread: Unread) -> Callable[[Any, Any], Awaitable[bytes]]:
+    async def handle(requests: Any, context: Any) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         call = Call(method, _metadata(context), deadline, context.peer, proxies)
         try:
-            response = await inner(request, call)
+            response = await inner(requests if method.client_streaming else context.read, call)
+            answer: bytes = response if isinstance(response, bytes) else response.SerializeToString()
+            unread.add(answer, context)
         except TaskHubError as error:
             trailing = (*details(error), (REQUEST_ID, call.request_id))
             return await context.abort(status_code(error), message(error), trailing)  # type: ignore[no-any-return]
@@ -99,13 +107,13 @@ def _adapt(method: Method, inner: Handler, proxies: Proxies) -> Callable[[Any, A
             await context.send_initial_metadata(tuple(call.initial_metadata))
         # At the end, where it travels with the status: a write of its own costs 90 µs. REST has Envoy's.
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
-        return response if isinstance(response, bytes) else response.SerializeToString()
+        return answer
 
     return handle
 
 
-def _adapt_stream(method: Method, inner: Handler, proxies: Proxies) -> Callable[[bytes, Any], Awaitable[None]]:
-    async def handle(request: bytes, context: Any) -> None:
+def _adapt_stream(method: Method, inner: Handler, proxies: Proxies) -> Callable[[Any, Any], Awaitable[None]]:
+    async def handle(_: Any, context: Any) -> None:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         call = StreamCall(
@@ -118,7 +126,7 @@ def _adapt_stream(method: Method, inner: Handler, proxies: Proxies) -> Callable[
             begin=context.send_initial_metadata,
         )
         try:
-            await inner(request, call)
+            await inner(context.read, call)
         except TaskHubError as error:
             trailing = (*details(error), (REQUEST_ID, call.request_id))
             await context.abort(status_code(error), message(error), trailing)

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from api_service.call import Call
 from api_service.methods import Method
 
-#: Takes a request, as bytes outside and as a message inside of `Validation`, and answers with a message or its bytes;
-#: with nothing, once a stream of responses is over.
+#: Takes a request, which is outside of `Validation` what reads its bytes and inside a message, and answers with a
+#: message or its bytes; with nothing, once a stream of responses is over.
 Handler = Callable[[Any, Call], Awaitable[Any]]
 
 

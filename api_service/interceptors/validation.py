@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import protovalidate
@@ -12,8 +12,13 @@ from google.protobuf.message import Message
 from api_service.call import Call
 from api_service.interceptors.steps import Handler
 from api_service.methods import Method
-from shared.errors import FieldsInvalid
+from shared.errors import DeadlineExceeded, FieldsInvalid, MessageMalformed
 
+#: Returns the next message of a call, or grpc.aio.EOF.
+Read = Callable[[], Awaitable[Any]]
+
+#: Seconds that a caller has for the one message that begins a stream of answers.
+_PATIENCE = 15.0
 #: Seconds between the last message of a stream and the end that the servicer sees.
 _SETTLE = 0.01
 
@@ -25,12 +30,15 @@ class Validation:
         self._validator = protovalidate.Validator()
 
     def wrap(self, method: Method, following: Handler) -> Handler:
-        """Returns a handler that takes bytes and hands a valid message on, or each of a stream as it is asked for."""
+        """Returns a handler that reads bytes and hands a valid message on, or each of a stream as it is asked for."""
         parse = method.request.FromString
         violations = self._validator.collect_violations
         violations(method.request())  # compiles the rules now, not in the first call
 
-        async def handle(request: bytes, call: Call) -> Any:
+        async def handle(read: Read, call: Call) -> Any:
+            request = await (_soon(read) if method.server_streaming else read())
+            if not isinstance(request, bytes):  # the end of what the caller sends
+                raise MessageMalformed
             message = parse(request)
             found = violations(message)
             if found:
@@ -52,6 +60,15 @@ class Validation:
             return await following(valid(), call)
 
         return handle_stream if method.client_streaming else handle
+
+
+async def _soon(read: Read) -> Any:
+    """Reads what begins a stream of answers, which has no deadline of ours."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await read()
+    except TimeoutError:
+        raise DeadlineExceeded from None
 
 
 def _refusal(found: list[protovalidate.Violation]) -> FieldsInvalid:
