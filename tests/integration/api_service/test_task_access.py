@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from taskhub.v1 import task_pb2, task_service_pb2
 
 from tests.support.api import Account, Api, refused
@@ -92,6 +94,17 @@ def test_the_same_call_with_the_same_key_mails_once(api: Api, alice: Account, bo
 
 def test_who_assigns_to_themselves_gets_no_mail(api: Api, alice: Account) -> None:
     assert assigned(api, api.task(alice, assignee=alice.name).name) == []
+
+
+def test_a_service_account_is_assigned_without_a_mail_until_it_is_disabled(api: Api, alice: Account) -> None:
+    id_ = uuid.uuid4()
+    api.execute("INSERT INTO service_accounts (id, display_name, scopes) VALUES (%s, 'robot', '{}')", (id_,))
+    task = api.task(alice, assignee=f"serviceAccounts/{id_}", due_time=Timestamp(seconds=4_000_000_000))
+    assert task.assignee == f"serviceAccounts/{id_}"
+    assert api.execute("SELECT 1 FROM jobs WHERE task_id = %s", (task.name[6:],)) == []
+    api.execute("UPDATE service_accounts SET disable_time = now() WHERE id = %s", (id_,))
+    wanted = v1.CreateTaskRequest(task=Task(title="x", assignee=task.assignee))
+    assert refused(api.tasks.CreateTask, wanted, metadata=alice.metadata).fields == ["task.assignee"]
 
 
 def test_a_dry_run_mails_nobody(api: Api, alice: Account, bob: Account) -> None:
