@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,7 @@ from api_service.audit import Actor
 from api_service.methods import Method
 from api_service.origin import Origin, Proxies
 from api_service.principal import Principal
-from shared.errors import IdempotencyKeyInvalid, Unauthenticated, UsersOnly
+from shared.errors import IdempotencyKeyInvalid, TaskHubError, Unauthenticated, UsersOnly
 from shared.states import PrincipalKind
 
 MAX_KEY_LENGTH = 255
@@ -23,7 +24,7 @@ MAX_KEY_LENGTH = 255
 REQUEST_ID = "x-request-id"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """Stands where grpc.aio hands a context to a servicer."""
 
@@ -53,6 +54,12 @@ class Call:
         if self.principal.kind is not PrincipalKind.USER:
             raise UsersOnly
         return self.principal
+
+    @property
+    def access_token(self) -> str:
+        """The token that the caller has signed in with; empty without one."""
+        header = self.metadata.get("authorization")
+        return header.partition(" ")[2] if isinstance(header, str) else ""
 
     @property
     def address(self) -> str:
@@ -94,7 +101,7 @@ class Call:
         return key
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class StreamCall(Call):
     """A call that is answered with a stream."""
 
@@ -103,10 +110,24 @@ class StreamCall(Call):
     begin: Callable[[tuple[tuple[str, str], ...]], Awaitable[None]] = field(kw_only=True)
     #: How many responses went out.
     messages: int = 0
+    #: Since when the caller has not taken what was sent, by the monotonic clock; None while nothing waits for it.
+    waiting_since: float | None = None
+    #: What a stream that has no end of its own says last, when the server ends it.
+    farewell: Callable[[TaskHubError], Message] | None = None
+    ended_by: TaskHubError | None = None
+    task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
 
     async def send(self, response: Message | bytes) -> None:
         """Sends the next response, after the initial metadata, which says at once what logs call this request."""
+        self.waiting_since = time.monotonic()
         if not self.messages:
             await self.begin((*self.initial_metadata, (REQUEST_ID, self.request_id)))
         await self.write(response if isinstance(response, bytes) else response.SerializeToString())
         self.messages += 1
+        self.waiting_since = None
+
+    def end(self, error: TaskHubError) -> None:
+        """Ends the call from outside, whatever it waits for."""
+        if self.ended_by is None and self.task is not None:
+            self.ended_by = error
+            self.task.cancel()

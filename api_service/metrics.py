@@ -15,6 +15,7 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 DATABASE_UP = Gauge("taskhub_database_up", "Processes that reach PostgreSQL.", multiprocess_mode="livesum")
+STREAMS = Gauge("taskhub_streams", "Streams of answers that are open.", multiprocess_mode="livesum")
 RATE_LIMIT_REFUSALS = Counter("taskhub_rate_limit_refusals", "Calls refused for coming too often, by class.", ["rate"])
 RATE_LIMIT_DEGRADED = Gauge(
     "taskhub_rate_limit_degraded", "Processes that do not reach Redis and limit nobody.", multiprocess_mode="livesum"

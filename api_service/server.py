@@ -27,6 +27,7 @@ from api_service.auth.servicer import AuthServicer
 from api_service.auth.sign_in import SignIn
 from api_service.auth.tokens import TokenSigner, TokenVerifier
 from api_service.database import Database, JobNotifier
+from api_service.events.feed import Feed
 from api_service.exchange.service import Exchange
 from api_service.exchange.servicer import ExchangeServicer
 from api_service.health import Health
@@ -39,6 +40,7 @@ from api_service.interceptors.errors import Errors
 from api_service.interceptors.observation import Observation
 from api_service.interceptors.rate_limit import RateLimits
 from api_service.interceptors.standard import Standard
+from api_service.interceptors.streams import Streams
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.keys.ring import KeyRing
@@ -53,6 +55,7 @@ from api_service.sessions.servicer import SessionServicer
 from api_service.settings import ApiSettings
 from api_service.tasks.files import TaskFiles
 from api_service.tasks.servicer import TaskServicer
+from api_service.tasks.watch import TaskWatcher, encode_event
 from api_service.users.servicer import UserServicer
 from shared.crypto import Secrets
 from shared.errors import Unavailable
@@ -62,6 +65,9 @@ log = structlog.get_logger()
 
 _RETRY_SECONDS = 0.5
 
+
+#: Seconds in which the goodbye of a server reaches its clients.
+_GOAWAY = 0.1
 
 #: Seconds between two looks at whether the parent still lives.
 _PARENT_SECONDS = 0.5
@@ -99,6 +105,9 @@ class Server:
         self._revocations = Revocations(self._database, settings.access_token_seconds)
         self._passwords = Passwords(settings)
         self._lessor = Lessor(settings.rate_limit_redis)
+        self._feed = Feed(settings, self._database, encode_event)
+        verifier = TokenVerifier(self._keys, self._revocations, settings)
+        self._streams = Streams(verifier)
         rpcs = {method.path: method for method in methods()}
         self._services = sorted({method.service for method in rpcs.values()})
         self._health = Health(self._database, self._services)
@@ -109,8 +118,9 @@ class Server:
                 self._observation,
                 Errors(),
                 Deadline(settings.default_deadline, settings.maximum_deadline, settings.upload_deadline),
-                Authentication(TokenVerifier(self._keys, self._revocations, settings)),
+                Authentication(verifier),
                 RateLimits(settings, self._lessor),
+                self._streams,
                 Validation(),
             ],
         )
@@ -152,7 +162,8 @@ class Server:
             ServiceAccountServicer(self._database, idempotency, secrets), chain
         )
         files = TaskFiles(self._database, idempotency, self._jobs, settings.max_import_bytes)
-        tasks = TaskServicer(self._database, idempotency, secrets, self._jobs, files)
+        watcher = TaskWatcher(self._database, self._feed, secrets)
+        tasks = TaskServicer(self._database, idempotency, secrets, self._jobs, files, watcher)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
 
@@ -173,7 +184,7 @@ class Server:
             if parent is not None:
                 stack.push_async_callback(_cancel, asyncio.create_task(_outlive_nobody(parent, stopped)))
             if await self._prepared(stopped):
-                for loop in (self._keys.run, self._revocations.run):
+                for loop in (self._keys.run, self._revocations.run, self._streams.run, self._feed.run):
                     stack.push_async_callback(_cancel, asyncio.create_task(loop()))
                 await self._serve(stopped)
         self._observation.flush()
@@ -215,7 +226,11 @@ class Server:
         self._health.drain()
         # stop() cancels calls that arrived and were not yet taken up; first let gateways and clients turn away.
         await asyncio.sleep(settings.drain_delay_seconds)
-        await asyncio.gather(*(server.stop(settings.drain_seconds) for server in self._ports.values()))
+        stopping = [asyncio.create_task(server.stop(settings.drain_seconds)) for server in self._ports.values()]
+        # Once clients have been told to go elsewhere; a stream without an end would hold the process until it is cut.
+        await asyncio.sleep(_GOAWAY)
+        self._streams.drain()
+        await asyncio.gather(*stopping)
 
 
 class Joined:
@@ -238,8 +253,8 @@ def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", 1000),
+        # Calls on it may end: each has a deadline, or a token that expires.
         ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
-        ("grpc.max_connection_age_grace_ms", int(settings.maximum_deadline * 1000)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

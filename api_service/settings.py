@@ -64,6 +64,7 @@ class ApiSettings(Settings):
     drain_seconds: float = Field(default=8.0, ge=0, description="How long calls in flight may finish after SIGTERM.")
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_import_bytes: int = Field(default=100 * 1024 * 1024, ge=1024, description="The largest file of ImportTasks.")
+    watch_streams: int = Field(default=2000, ge=1, description="WatchTasks streams of one process, 40 KiB each.")
     max_connection_age: float = Field(default=300.0, gt=0, description="After it a client is asked to reconnect.")
 
     token_issuer: str = "taskhub"

@@ -18,6 +18,7 @@ class Code(IntEnum):
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
+    OUT_OF_RANGE = 11
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
@@ -95,6 +96,22 @@ class OrderInvalid(InvalidArgument):
 
     def __init__(self, description: str) -> None:
         super().__init__("order_by", description)
+
+
+class ResumeTokenInvalid(InvalidArgument):
+    """The resume token is malformed, or was given out for other arguments."""
+
+    reason = "RESUME_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("resume_token", "is malformed, or was given out for other arguments")
+
+
+class ResumeTokenExpired(TaskHubError):
+    """Events after the resume token are no longer kept: read anew, and watch from now."""
+
+    code = Code.OUT_OF_RANGE
+    reason = "RESUME_TOKEN_EXPIRED"
 
 
 class LinkInvalid(InvalidArgument):
@@ -346,6 +363,28 @@ class RateLimited(TaskHubError):
         super().__init__()
         self.retry_after = retry_after
         self.headers = headers
+
+
+class Draining(TaskHubError):
+    """The server shuts down; go on with another."""
+
+    code = Code.UNAVAILABLE
+    reason = "SERVER_DRAINING"
+    retry_after = 0.1
+
+
+class CallerGone(TaskHubError):
+    """The caller has hung up."""
+
+    code = Code.CANCELLED
+    reason = "CALLER_GONE"
+
+
+class StreamStalled(TaskHubError):
+    """The caller has not taken a response for too long; go on from the last one."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STREAM_STALLED"
 
 
 class AnswersUnread(TaskHubError):

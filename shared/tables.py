@@ -407,7 +407,10 @@ event_counter = Table(
     metadata,
     Column("only_row", Boolean, primary_key=True, server_default=text("true")),
     Column("position", BigInteger, nullable=False),
+    # Up to which position events are no longer all there: whoever remembers an older one would miss some.
+    Column("purged", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("only_row", name="only_row"),
+    CheckConstraint("purged BETWEEN 0 AND position", name="purged"),
 )
 
 jobs = Table(

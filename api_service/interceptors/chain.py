@@ -80,7 +80,7 @@ def _innermost(method: Method, handler: Any) -> Handler:
         case True, False:
             return handler.stream_unary  # type: ignore[no-any-return]
         case False, True:
-            return sending(handler.unary_stream)
+            return sending(method, handler.unary_stream)
         case _:
             raise NotImplementedError(f"{method.path} streams both ways, which REST cannot")
 

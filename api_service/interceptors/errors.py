@@ -84,9 +84,14 @@ def message(error: TaskHubError) -> str:
 
 def details(error: TaskHubError) -> tuple[tuple[str, str | bytes], ...]:
     """Returns the trailing metadata that explains `error` to a program."""
+    return (("grpc-status-details-bin", to_status(error).SerializeToString()), *error.headers.items())
+
+
+def to_status(error: TaskHubError) -> status_pb2.Status:
+    """Returns `error` as a message: its code, its words, and what explains it to a program."""
     status = status_pb2.Status(code=int(error.code), message=message(error))
     status.details.extend(_pack(part) for part in _parts(error))
-    return (("grpc-status-details-bin", status.SerializeToString()), *error.headers.items())
+    return status
 
 
 def _parts(error: TaskHubError) -> list[Message]:

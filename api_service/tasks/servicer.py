@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import Message
 from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
-from api_service.call import Call
+from api_service.call import Call, StreamCall
 from api_service.database import Connection, Database, JobNotifier
 from api_service.idempotency import Idempotency
 from api_service.keyset import pack, unpack
 from api_service.paging import Pager, page_size
-from api_service.tasks import listing, service
+from api_service.tasks import history, listing, service
 from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
+from api_service.tasks.events import to_event
 from api_service.tasks.files import TaskFiles
 from api_service.tasks.messages import new_fields, to_message
 from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
+from api_service.tasks.watch import TaskWatcher
 from shared.crypto import Secrets
 from shared.ids import parse_name
 from shared.states import TaskAction
@@ -33,7 +35,13 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     """Opens the transactions; the rules are in `service`."""
 
     def __init__(
-        self, database: Database, idempotency: Idempotency, secrets: Secrets, jobs: JobNotifier, files: TaskFiles
+        self,
+        database: Database,
+        idempotency: Idempotency,
+        secrets: Secrets,
+        jobs: JobNotifier,
+        files: TaskFiles,
+        watcher: TaskWatcher,
     ) -> None:
         self._database = database
         self._idempotency = idempotency
@@ -42,6 +50,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self._creation = Creation(database, idempotency, jobs)
         self._batches = Batches(database, idempotency, jobs)
         self._files = files
+        self._watcher = watcher
 
     async def CreateTask(self, request: task_service_pb2.CreateTaskRequest, call: Call) -> Message | bytes:
         """One round trip, key, event and stored answer included, unless there is something to look at before."""
@@ -143,6 +152,33 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     ) -> Message | bytes:
         """See the contract."""
         return await self._files.import_tasks(requests, call)
+
+    async def ListTaskEvents(
+        self, request: task_service_pb2.ListTaskEventsRequest, call: Call
+    ) -> task_service_pb2.ListTaskEventsResponse:
+        """Two round trips: may the caller see the task, and its events."""
+        pager = Pager(self._secrets, call, request)
+        cursor = pager.cursor(8)
+        size = page_size(request.page_size)
+        async with self._database.connection() as connection:
+            rows = await history.page(
+                connection,
+                call.principal,
+                parse_name("tasks", request.parent),
+                kinds=request.kinds,
+                before=int.from_bytes(cursor) if cursor else None,
+                limit=size + 1,
+            )
+        token = pager.token(rows[size - 1].id.to_bytes(8)) if len(rows) > size else ""
+        return task_service_pb2.ListTaskEventsResponse(
+            events=[to_event(row) for row in rows[:size]], next_page_token=token
+        )
+
+    def WatchTasks(
+        self, request: task_service_pb2.WatchTasksRequest, call: StreamCall
+    ) -> AsyncGenerator[Message | bytes, None]:
+        """See `watch`."""
+        return self._watcher.watch(request, call)
 
     async def _move(self, request: Any, call: Call, action: TaskAction, *, force: bool = False) -> Message | bytes:
         async def change(connection: Connection, id_: uuid.UUID) -> Task:

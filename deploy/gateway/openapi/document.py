@@ -196,8 +196,9 @@ def id_patterns(field: FieldDescriptor) -> list[str]:
 
 def _add_rules(schema: Node, message: Descriptor) -> None:
     """What the generator leaves out: keys of maps, secrets, and that a required text is not empty."""
+    nodes = dict(properties_of(schema))
     for field in message.fields:
-        rules, node = _option(field, validate_pb2.field), schema["properties"][field.json_name]
+        rules, node = _option(field, validate_pb2.field), nodes[field.json_name]
         if field.GetOptions().debug_redact:
             node["format"] = "password"
         if rules.required and node.get("type") == "string":
@@ -208,6 +209,13 @@ def _add_rules(schema: Node, message: Descriptor) -> None:
         }  # fmt: skip
         if any(names.values()):
             node["propertyNames"] = {k: v for k, v in names.items() if v}
+
+
+def properties_of(schema: Node) -> Iterator[tuple[str, Node]]:
+    """Yields the fields of a message; those of a oneof are alternatives within it."""
+    yield from schema.get("properties", {}).items()
+    for part in (*schema.get("allOf", ()), *schema.get("oneOf", ())):
+        yield from properties_of(part)
 
 
 def _messages() -> Iterator[Descriptor]:

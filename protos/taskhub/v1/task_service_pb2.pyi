@@ -1,13 +1,19 @@
+import datetime
+
 from buf.validate import validate_pb2 as _validate_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import client_pb2 as _client_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
 from google.api import resource_pb2 as _resource_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from taskhub.v1 import job_pb2 as _job_pb2
 from taskhub.v1 import options_pb2 as _options_pb2
 from taskhub.v1 import task_pb2 as _task_pb2
+from taskhub.v1 import task_event_pb2 as _task_event_pb2
 from taskhub.v1 import task_file_pb2 as _task_file_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -225,3 +231,59 @@ class ImportTasksRequest(_message.Message):
     key_field: str
     validate_only: bool
     def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., format: _Optional[_Union[_task_file_pb2.TaskFile.Format, str]] = ..., mode: _Optional[_Union[ImportTasksRequest.Mode, str]] = ..., key_field: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class ListTaskEventsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "kinds")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListTaskEventsResponse(_message.Message):
+    __slots__ = ("events", "next_page_token")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[_task_event_pb2.TaskEvent]
+    next_page_token: str
+    def __init__(self, events: _Optional[_Iterable[_Union[_task_event_pb2.TaskEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchTasksRequest(_message.Message):
+    __slots__ = ("task", "kinds", "states", "resume_token", "heartbeat_interval")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    states: _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State]
+    resume_token: str
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, task: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_task_pb2.Task.State, str]]] = ..., resume_token: _Optional[str] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WatchTasksResponse(_message.Message):
+    __slots__ = ("event", "heartbeat", "end", "resume_token")
+    class Heartbeat(_message.Message):
+        __slots__ = ("time",)
+        TIME_FIELD_NUMBER: _ClassVar[int]
+        time: _timestamp_pb2.Timestamp
+        def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    class End(_message.Message):
+        __slots__ = ("status",)
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        status: _status_pb2.Status
+        def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    event: _task_event_pb2.TaskEvent
+    heartbeat: WatchTasksResponse.Heartbeat
+    end: WatchTasksResponse.End
+    resume_token: str
+    def __init__(self, event: _Optional[_Union[_task_event_pb2.TaskEvent, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchTasksResponse.Heartbeat, _Mapping]] = ..., end: _Optional[_Union[WatchTasksResponse.End, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...

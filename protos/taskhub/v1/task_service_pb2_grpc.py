@@ -126,6 +126,16 @@ class TaskServiceStub:
                 request_serializer=taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.ListTaskEvents = channel.unary_unary(
+                '/taskhub.v1.TaskService/ListTaskEvents',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/taskhub.v1.TaskService/WatchTasks',
+                request_serializer=taskhub_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -317,6 +327,44 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTaskEvents(self, request, context):
+        """Lists what happened to a task, newest first, a page at a time. Whoever can see the task can see its history, also of a
+        deleted one until it is purged. Events are kept for a time that the operator sets, 90 days unless told otherwise.
+
+        Errors: NOT_FOUND; INVALID_ARGUMENT (PAGE_TOKEN_INVALID) for a page token that is malformed, or that was given out for
+        other arguments or another caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTasks(self, request, context):
+        """Streams the changes of the tasks that the caller may see, each once and in the order of the log, from now on or from
+        where another stream has ended.
+
+        Every response carries a `resume_token`: a stream that is opened with the last one received goes on after it, without
+        a gap and without a repeat, whatever has happened in between, on any server. The first response is a heartbeat: what
+        changes after it will be in the stream. Whether the caller may see a task is decided when the change is delivered,
+        and whoever is taken off a task still learns of that.
+
+        The stream has no end of its own. When the server ends it, `end` is the last response and says why, and the status of
+        the call says the same: UNAVAILABLE when the server shuts down (SERVER_DRAINING) or has lost its database
+        (DATABASE_UNAVAILABLE): resume; UNAUTHENTICATED (TOKEN_INVALID) when the access token expires, and within seconds when
+        its session is revoked: resume with a new one; RESOURCE_EXHAUSTED (STREAM_STALLED) when a caller has not taken a response
+        for 10 seconds: resume. A stream that breaks off without `end` is resumed as well.
+
+        Over REST the responses are JSON objects, one a line, and `end` is the only sign of an end: there is no status after the
+        first line.
+
+        Errors before the first response: NOT_FOUND for a `task` that the caller may not see; INVALID_ARGUMENT
+        (RESUME_TOKEN_INVALID) for a token that is malformed, or that was given out for other arguments or another caller;
+        OUT_OF_RANGE (RESUME_TOKEN_EXPIRED) where events after it are no longer kept: read the tasks anew, and watch from now;
+        RESOURCE_EXHAUSTED (STREAMS_EXHAUSTED) where the server has as many streams as it takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -399,6 +447,16 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ImportTasks,
                     request_deserializer=taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'ListTaskEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaskEvents,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=taskhub_dot_v1_dot_task__service__pb2.WatchTasksRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_task__service__pb2.WatchTasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -843,6 +901,60 @@ class TaskService:
             '/taskhub.v1.TaskService/ImportTasks',
             taskhub_dot_v1_dot_task__service__pb2.ImportTasksRequest.SerializeToString,
             taskhub_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaskEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.TaskService/ListTaskEvents',
+            taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskhub.v1.TaskService/WatchTasks',
+            taskhub_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+            taskhub_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

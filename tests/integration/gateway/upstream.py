@@ -48,6 +48,8 @@ class Echo(grpc.GenericRpcHandler):
             return grpc.stream_unary_rpc_method_handler(_swallow, parse, _bytes)
         if method.output_type.full_name == contract.RAW_BODY:
             return grpc.unary_stream_rpc_method_handler(_download, parse, _bytes)
+        if method.name == "WatchTasks":
+            return grpc.unary_stream_rpc_method_handler(_watch, parse, _bytes)
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(self._stream(method), parse, _bytes)
         return grpc.unary_unary_rpc_method_handler(self._handler(method), parse, _bytes)
@@ -122,6 +124,19 @@ async def _download(request: Any, context: Any) -> AsyncIterator[Message | bytes
             yield BROKEN
             await context.abort(CODES[14], "It failed.", (_details(14, "SOME_REASON"),))
         message = httpbody_pb2.HttpBody()
+
+
+async def _watch(request: Any, context: Any) -> AsyncIterator[Message]:
+    """Heartbeats, one for each kind that is asked for, a second apart; then an end, as a message and as a status."""
+    if request.task:
+        await context.abort(CODES[5], "It failed.", (_details(5, "GONE"),))
+    await context.send_initial_metadata((("x-seen-method", "WatchTasks"),))
+    for kind in request.kinds:
+        yield task_service_pb2.WatchTasksResponse(heartbeat={}, resume_token=kind)
+        await asyncio.sleep(1)
+    status = _status(14, "SERVER_DRAINING")
+    yield task_service_pb2.WatchTasksResponse(end={"status": status})
+    await context.abort(CODES[14], "It failed.", (_details(14, "SERVER_DRAINING"),))
 
 
 async def _misbehave(wish: str, context: Any) -> None:

@@ -103,6 +103,7 @@ BROKEN: dict[str, str] = {
     "tasks_assignee_id_fkey": f"UPDATE tasks SET assignee_id = '{U}', assignee_kind = 'serviceAccounts'",
     "tasks_parent_id_check": "UPDATE tasks SET parent_id = id",
     "tasks_parent_id_fkey": f"UPDATE tasks SET parent_id = '{MISSING}'",
+    "event_counter_purged_check": "UPDATE event_counter SET purged = position + 1",
     "events_kind_check": "UPDATE events SET kind = 'Task Created'",
     "events_context_check": "UPDATE events SET context = '[]'",
     "events_position_check": "UPDATE events SET position = 0",

@@ -17,7 +17,7 @@ from taskhub.v1 import options_pb2
 from deploy.gateway import contract
 from deploy.gateway.openapi import errors, generator, raw
 from deploy.gateway.openapi.__main__ import DOCUMENT
-from deploy.gateway.openapi.document import id_patterns
+from deploy.gateway.openapi.document import id_patterns, properties_of
 from deploy.gateway.render import REFUSALS
 from shared.errors import IdempotencyKeyReused, TaskHubError
 
@@ -131,7 +131,7 @@ def _check_message(
     for field in message.fields:
         if field.name in skip:
             continue
-        found = schema.get("properties", {}).get(field.json_name)
+        found = dict(properties_of(schema)).get(field.json_name)
         if found is None:
             yield f"{field.full_name} is missing"
             continue
@@ -172,6 +172,9 @@ def test_every_rule_of_a_body_is_there(document: Node, route: contract.Route) ->
 def test_every_rule_of_an_address_is_there(document: Node, route: contract.Route) -> None:
     parameters = [_resolve(document, each) for each in _operation(document, route).get("parameters", [])]
     by_name = {each["name"]: _resolve(document, each["schema"]) for each in parameters if each["in"] == "query"}
+    for schema in by_name.values():
+        if "items" in schema:
+            schema["items"] = _resolve(document, schema["items"])
     for parameter in route.parameters:
         wrong = [rule for rule in _rules(by_name[parameter.json_path], parameter.field) if rule[1] != rule[2]]
         assert wrong == []

@@ -1,0 +1,1 @@
+"""The log of what changed, as readers of the API see it."""
