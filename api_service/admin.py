@@ -19,7 +19,8 @@ from shared.ids import new_id
 
 _UPSERT = """
 INSERT INTO users (id, email, password_hash, role) VALUES (%s, %s, %s, 'ADMIN')
-ON CONFLICT (email) DO UPDATE SET role = 'ADMIN', password_hash = EXCLUDED.password_hash, update_time = now()
+ON CONFLICT (email) DO UPDATE SET role = 'ADMIN', password_hash = EXCLUDED.password_hash,
+    password_version = users.password_version + 1, version = users.version + 1, update_time = now()
 RETURNING id
 """
 

@@ -128,11 +128,22 @@ class Idempotency:
 
     async def replay(self, call: Call, record: Record) -> bytes:
         """Returns what the first call answered. Raises IdempotencyKeyReused if that was another request."""
+        response = await self._read(call, record)
+        if response is None:  # it expired or was rolled back between the two statements
+            raise IdempotencyKeyInUse
+        return response
+
+    async def stored(self, call: Call, request: Message, *, subject: str | None = None) -> bytes | None:
+        """Returns what an earlier call with this key answered, or None: for calls that cannot be made a second time."""
+        record = self.record(call, request, subject=subject)
+        return await self._read(call, record) if record is not None else None
+
+    async def _read(self, call: Call, record: Record) -> bytes | None:
         async with self._database.connection() as connection:
             cursor = await connection.execute(READ, record.parameters())
             row = await cursor.fetchone()
-        if row is None:  # it expired or was rolled back between the two statements
-            raise IdempotencyKeyInUse
+        if row is None:
+            return None
         fingerprint, response = row
         if fingerprint != record.fingerprint:
             raise IdempotencyKeyReused

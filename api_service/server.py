@@ -26,6 +26,8 @@ from api_service.auth.service import AuthService
 from api_service.auth.servicer import AuthServicer
 from api_service.auth.sign_in import SignIn
 from api_service.auth.tokens import TokenSigner, TokenVerifier
+from api_service.credentials.service import Credentials
+from api_service.credentials.servicer import CredentialServicer
 from api_service.database import Database, JobNotifier
 from api_service.events.feed import Feed
 from api_service.exchange.service import Exchange
@@ -141,10 +143,11 @@ class Server:
         settings = self._settings
         idempotency = Idempotency(self._database, secrets, settings.lock_timeout)
         opening = Sessions(settings, secrets, TokenSigner(self._keys, settings))
-        sign_in = SignIn(Lockouts(settings, secrets), opening)
+        limits = Lockouts(settings, secrets)
+        changing = Credentials(settings, secrets, limits)
         auth = AuthServicer(
-            AuthService(settings, secrets),
-            sign_in,
+            AuthService(settings, secrets, changing),
+            SignIn(limits, opening),
             opening,
             self._database,
             idempotency,
@@ -153,8 +156,12 @@ class Server:
             self._jobs,
         )
         sessions = SessionServicer(self._database, idempotency, secrets, self._revocations)
+        credentials = CredentialServicer(
+            changing, self._database, idempotency, self._passwords, self._revocations, self._jobs
+        )
         exchange = ExchangeServicer(Exchange(TokenSigner(self._keys, settings)), self._database)
-        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Joined(auth, sessions, exchange), chain)
+        parts = Joined(auth, sessions, credentials, exchange)
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(parts, chain)
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
             UserServicer(self._database, idempotency, secrets), chain
         )

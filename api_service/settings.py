@@ -73,7 +73,8 @@ class ApiSettings(Settings):
     refresh_token_seconds: int = Field(default=14 * 86400, ge=60)
     session_seconds: int = Field(default=90 * 86400, ge=60)
     refresh_grace_seconds: int = Field(default=10, ge=0, le=60)
-    link_seconds: int = Field(default=24 * 3600, ge=60, description="How long a verification link lives.")
+    link_seconds: int = Field(default=24 * 3600, ge=60, description="How long a link lives that proves an address.")
+    reset_link_seconds: int = Field(default=3600, ge=60, description="How long a link lives that changes a password.")
 
     argon2_time_cost: int = Field(default=2, ge=1)
     argon2_memory_kib: int = Field(default=19456, ge=8192)

@@ -123,6 +123,24 @@ class LinkInvalid(InvalidArgument):
         super().__init__("token", "is malformed, expired or already used")
 
 
+class PasswordWrong(InvalidArgument):
+    """The password is not the account's."""
+
+    reason = "PASSWORD_WRONG"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "is not the password of the account")
+
+
+class EmailUnchanged(InvalidArgument):
+    """The account has this address already."""
+
+    reason = "EMAIL_UNCHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("email", "is the address of the account already")
+
+
 class PasswordCommon(InvalidArgument):
     """The password is among those that leaks show most often."""
 

@@ -111,14 +111,56 @@ def uploads(connection: Connection, _: WorkerSettings) -> Iterator[int]:
     return _batches(connection, DELETE_ABANDONED, limit=20)
 
 
+def registrations(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Registrations that nobody has confirmed, a week after their link: until then they say that there were several."""
+    return _expired(connection, "registrations", "id", "expire_time", "7 days")
+
+
+def links(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Links of which no mail has anything to tell any more."""
+    return _expired(connection, "links", "id", "expire_time", "7 days")
+
+
+def sessions(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Sessions that ended, with their refresh tokens: a token that comes back later is an unknown one."""
+    return _expired(connection, "sessions", "id", "idle_expire_time", "7 days")
+
+
+def lockouts(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Failures of long ago. The longest lock and all that is remembered of it are over before."""
+    return _expired(connection, "lockouts", "subject", "update_time", "7 days")
+
+
+def devices(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Devices that nobody has signed in from for a year: they will be new ones."""
+    return _expired(connection, "devices", "(user_id, fingerprint)", "use_time", "1 year")
+
+
 PURGES: dict[str, Purge] = {
     "tasks": tasks,
     "principals": principals,
     "idempotency_records": idempotency_records,
+    "registrations": registrations,
+    "links": links,
+    "sessions": sessions,
+    "lockouts": lockouts,
+    "devices": devices,
     "jobs": jobs,
     "uploads": uploads,
     "events": events,
 }
+
+
+def _expired(connection: Connection, table: str, key: str, column: str, age: str) -> Iterator[int]:
+    return _batches(
+        connection,
+        f"""
+        DELETE FROM {table} WHERE {key} IN (
+            SELECT {key.strip("()")} FROM {table} WHERE {column} < now() - interval '{age}'
+            ORDER BY {column} LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        """,
+    )
 
 
 def _batches(connection: Connection, statement: str, **parameters: Any) -> Iterator[int]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from psycopg.rows import class_row
 
 from api_service.database import Connection
+from api_service.origin import Origin
 from shared.events import INSERT_EVENT
 from shared.outbox import INSERT_JOB
 
@@ -70,29 +71,32 @@ async def credentials(connection: Connection, email: str, device: bytes) -> Cred
     return await cursor.fetchone()
 
 
-async def insert_registration(connection: Connection, id_: uuid.UUID, row: RegistrationRow, link_seconds: int) -> None:
+async def insert_registration(
+    connection: Connection, id_: uuid.UUID, row: RegistrationRow, origin: Origin, link_seconds: int
+) -> None:
     """Writes down an account that nobody has confirmed yet."""
     await connection.execute(
         """
-        INSERT INTO registrations (id, email, password_hash, display_name, expire_time)
-        VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s))
+        INSERT INTO registrations (id, email, password_hash, display_name, address, user_agent, expire_time)
+        VALUES (%s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))
         """,
-        (id_, *row, link_seconds),
+        (id_, *row, *origin, link_seconds),
     )
 
 
-async def extend_registration(connection: Connection, email: str, link_seconds: int) -> uuid.UUID | None:
-    """Lets the newest registration of an address begin its life anew; returns its id, or None if there is none."""
+async def pending_registrations(connection: Connection, email: str) -> list[uuid.UUID]:
+    """Returns up to two registrations of an address, newest first; those that expired lately count too."""
     cursor = await connection.execute(
-        """
-        UPDATE registrations SET expire_time = now() + make_interval(secs => %s)
-        WHERE id = (SELECT id FROM registrations WHERE email = %s ORDER BY id DESC LIMIT 1)
-        RETURNING id
-        """,
-        (link_seconds, email),
+        "SELECT id FROM registrations WHERE email = %s ORDER BY id DESC LIMIT 2", (email,)
     )
-    row = await cursor.fetchone()
-    return row[0] if row else None
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def extend_registration(connection: Connection, id_: uuid.UUID, link_seconds: int) -> None:
+    """Lets a registration begin its life anew."""
+    await connection.execute(
+        "UPDATE registrations SET expire_time = now() + make_interval(secs => %s) WHERE id = %s", (link_seconds, id_)
+    )
 
 
 async def take_registrations(connection: Connection, id_: uuid.UUID) -> RegistrationRow | None:

@@ -5,46 +5,65 @@ from __future__ import annotations
 import uuid
 
 from api_service.auth import queries
+from api_service.credentials.service import Credentials
 from api_service.database import Connection
+from api_service.origin import Origin
 from api_service.settings import ApiSettings
 from shared.crypto import Secrets
 from shared.errors import LinkInvalid
-from shared.events import new_event
+from shared.events import USER_CREATED, new_event
 from shared.ids import new_id, resource_name
 from shared.kinds import EMAIL
+from shared.links import CHANGE_EMAIL, VERIFY_EMAIL
 from shared.outbox import new_job
+from shared.states import PrincipalKind
 from shared.traces import traceparent
-
-#: What a verification link is for; part of what its signature covers.
-VERIFY_EMAIL = "verify-email"
 
 
 class AuthService:
     """Registration and verification."""
 
-    def __init__(self, settings: ApiSettings, secrets: Secrets) -> None:
+    def __init__(self, settings: ApiSettings, secrets: Secrets, credentials: Credentials) -> None:
         self._settings = settings
         self._secrets = secrets
+        self._credentials = credentials
 
-    async def register(self, connection: Connection, registration: queries.RegistrationRow) -> None:
+    async def register(self, connection: Connection, registration: queries.RegistrationRow, origin: Origin) -> None:
         """Writes a registration down and mails its link; the owner of a known address is told instead."""
+        may_mail = await self._credentials.may_mail(connection, registration.email)
         known = await queries.user_by_email(connection, registration.email)
         if known is not None:
             args = {"template": "already_registered", "user": str(known)}
         else:
             id_ = new_id()
-            await queries.insert_registration(connection, id_, registration, self._settings.link_seconds)
+            await queries.insert_registration(connection, id_, registration, origin, self._settings.link_seconds)
             args = {"template": "verification", "registration": str(id_)}
-        await self._mail(connection, args, owner=known)
+        if may_mail:
+            await self._mail(connection, args, owner=known)
 
-    async def resend_verification(self, connection: Connection, email: str) -> None:
-        """Mails the link of the newest registration again, if there is one."""
-        id_ = await queries.extend_registration(connection, email, self._settings.link_seconds)
-        if id_ is not None:
-            await self._mail(connection, {"template": "verification", "registration": str(id_)}, owner=None)
+    async def resend_verification(self, connection: Connection, email: str, origin: Origin) -> None:
+        """Mails the link of the pending registration again, if there is one.
 
-    async def verify_email(self, connection: Connection, token: str) -> uuid.UUID:
-        """Turns the registration of a link into an account and mails a welcome. Raises LinkInvalid."""
+        Where there are several, nobody can tell which of them the caller has made, and the newest may be somebody
+        else's, who hopes that its password becomes the account's. Then the mail has a link to choose a password:
+        whoever reads mail at the address decides.
+        """
+        if not await self._credentials.may_mail(connection, email):
+            return
+        match await queries.pending_registrations(connection, email):
+            case []:
+                return
+            case [id_]:
+                await queries.extend_registration(connection, id_, self._settings.link_seconds)
+                await self._mail(connection, {"template": "verification", "registration": str(id_)}, owner=None)
+            case _:
+                await self._credentials.mail_choice(connection, email, origin)
+
+    async def verify_email(self, connection: Connection, token: str, origin: Origin) -> uuid.UUID:
+        """Turns the registration of a link into an account, or gives an account its new address. Raises LinkInvalid."""
+        change = self._secrets.open_link(CHANGE_EMAIL, token)
+        if change is not None:
+            return await self._credentials.confirm_email(connection, change, origin)
         registration_id = self._secrets.open_link(VERIFY_EMAIL, token)
         if registration_id is None:
             raise LinkInvalid
@@ -54,8 +73,9 @@ class AuthService:
         user_id = new_id()
         if not await queries.insert_user(connection, user_id, registration):
             raise LinkInvalid
-        name = resource_name("users", user_id)
-        await queries.append_event(connection, new_event("user.created", name, name, owner_id=user_id, changes={}))
+        name = resource_name(PrincipalKind.USER, user_id)
+        event = new_event(USER_CREATED, name, name, owner_id=user_id, changes={}, context=origin.context)
+        await queries.append_event(connection, event)
         await self._mail(connection, {"template": "welcome", "user": str(user_id)}, owner=user_id)
         return user_id
 

@@ -56,7 +56,7 @@ class AuthServicer:
         )
 
         async def work(connection: Connection) -> Message:
-            await self._service.register(connection, registration)
+            await self._service.register(connection, registration, call.origin)
             return auth_service_pb2.RegisterResponse()
 
         response = await self._idempotency.run(call, request, work, subject=email)
@@ -67,7 +67,7 @@ class AuthServicer:
         """The token in the request is also whose idempotency key it is."""
 
         async def work(connection: Connection) -> Message:
-            user_id = await self._service.verify_email(connection, request.token)
+            user_id = await self._service.verify_email(connection, request.token, call.origin)
             return auth_service_pb2.VerifyEmailResponse(user=resource_name("users", user_id))
 
         response = await self._idempotency.run(call, request, work, subject=request.token)
@@ -81,7 +81,7 @@ class AuthServicer:
         email = normalise(request.email)
 
         async def work(connection: Connection) -> Message:
-            await self._service.resend_verification(connection, email)
+            await self._service.resend_verification(connection, email, call.origin)
             return auth_service_pb2.ResendVerificationResponse()
 
         response = await self._idempotency.run(call, request, work, subject=email)

@@ -65,7 +65,9 @@ async def anonymise(connection: Connection, user: User, email: str | None, event
         f"""
         WITH event AS ({INSERT_EVENT}),
         registration AS (DELETE FROM registrations WHERE email = %(known_as)s),
-        answer AS (DELETE FROM idempotency_records WHERE principal = %(name)s)
+        answer AS (DELETE FROM idempotency_records WHERE principal = %(name)s),
+        link AS (DELETE FROM links WHERE user_id = %(id)s),
+        device AS (DELETE FROM devices WHERE user_id = %(id)s)
         UPDATE users SET email = NULL, password_hash = '', display_name = '', role = %(role)s,
                          update_time = %(update_time)s, disable_time = %(disable_time)s,
                          delete_time = %(delete_time)s, purge_time = %(purge_time)s, version = %(version)s

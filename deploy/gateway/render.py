@@ -22,6 +22,9 @@ PACKAGE = taskhub.v1.__name__
 #: whenever there was initial metadata.
 HTTP_STATUS = {"IDEMPOTENCY_KEY_REUSED": 422, "BODY_TOO_LARGE": 413}
 
+#: Where the links in mails point.
+PAGES = ("verify", "reset", "change-email")
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -85,7 +88,7 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
     )
     templates.filters["lua"] = _lua
     limits = limits or Limits()
-    page = (files("deploy.gateway") / "verify.html").read_text()
+    pages = {f"/{name}": (files("deploy.gateway") / f"{name}.html").read_text() for name in PAGES}
     routes = contract.routes()
     return templates.get_template("envoy.yaml.j2").render(
         settings=settings,
@@ -98,8 +101,7 @@ def render(settings: Settings, limits: Limits | None = None) -> str:
             library=LIBRARY,
             http_status=HTTP_STATUS,
             routes=[_for_lua(route) for route in routes],
-            page=page,
-            page_policy=_policy(page),
+            pages=[{"path": path, "text": text, "policy": _policy(text)} for path, text in pages.items()],
         ),
         refusals=REFUSALS,
         streams=sorted({r.call for r in routes if r.rpc.server_streaming or r.rpc.client_streaming}),

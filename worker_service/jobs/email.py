@@ -3,7 +3,9 @@
 Args name the template and the row, never an address or a token: `{"template": "verification", "registration": id}`,
 `{"template": "welcome", "user": id}`, `{"template": "already_registered", "user": id}`,
 `{"template": "assigned", "task": id, "user": id}`, `{"template": "reminder", "task": id, "field": …, "time": …}`,
-`{"template": "new_device", "session": id}`.
+`{"template": "new_device", "session": id}`, `{"template": "password_changed", "user": id}`, and of links
+`{"template": "password_reset" | "choose_password" | "email_change" | "email_change_requested", "link": id}`,
+`{"template": "email_changed", "link": id, "recipient": "old" | "new"}`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from shared.kinds import EMAIL
+from shared.links import CHANGE_EMAIL, RESET_PASSWORD, VERIFY_EMAIL
 from worker_service import queries
 from worker_service.context import Context
 from worker_service.errors import PermanentError
@@ -34,7 +37,16 @@ SUBJECTS = {
     "assigned": "Assigned to you: {title}",
     "reminder": "Reminder: {title}",
     "new_device": "A new device has signed in",
+    "password_changed": "Your password has changed",
+    "password_reset": "Choose a new password",
+    "choose_password": "Choose the password of your account",
+    "email_change": "Confirm your new address",
+    "email_change_requested": "Your address is about to change",
+    "email_changed": "Your address has changed",
 }
+
+#: The page of the gateway that a link opens, by what it is for.
+PAGES = {VERIFY_EMAIL: "verify", RESET_PASSWORD: "reset", CHANGE_EMAIL: "change-email"}
 
 #: Seconds that the mail server may take for a reply; with a short lease, two thirds of that.
 TIMEOUT = 30.0
@@ -59,7 +71,7 @@ def send(context: Context) -> Mapping[str, Any]:
     match context.args:
         case {"template": "verification", "registration": str(id_)}:
             return _verification(context, _uuid(id_))
-        case {"template": "welcome" | "already_registered" as template, "user": str(id_)}:
+        case {"template": "welcome" | "already_registered" | "password_changed" as template, "user": str(id_)}:
             return _to_user(context, template, _uuid(id_))
         case {"template": "assigned", "task": str(task), "user": str(user)}:
             return _assigned(context, _uuid(task), _uuid(user))
@@ -72,6 +84,8 @@ def send(context: Context) -> Mapping[str, Any]:
             return _reminder(context, _uuid(task), field, time)
         case {"template": "new_device", "session": str(id_)}:
             return _new_device(context, _uuid(id_))
+        case {"link": str(id_)}:
+            return _of_link(context, _uuid(id_))
         case _:
             raise ArgumentsInvalid
 
@@ -83,8 +97,9 @@ def _verification(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
     row = queries.registration(context.connection, id_)
     if row is None:
         return {"skipped": "registration is gone"}
-    token = context.secrets.link_token("verify-email", id_)
-    return _send(context, "verification", row, token=token, link=f"{_base(context)}/verify#token={token}")
+    token = context.secrets.link_token(VERIFY_EMAIL, id_)
+    link = f"{_base(context)}/{PAGES[VERIFY_EMAIL]}#token={token}"
+    return _send(context, "verification", row, token=token, link=link, **_origin(row))
 
 
 def _to_user(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
@@ -118,6 +133,41 @@ def _new_device(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
     if row is None:
         return {"skipped": "session is gone"}
     return _send(context, "new_device", row, **_origin(row))
+
+
+def _of_link(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
+    match context.args:
+        case {"template": "password_reset" | "choose_password" | "email_change" as template}:
+            return _link(context, template, id_)
+        case {"template": "email_change_requested"}:
+            return _about_link(context, "email_change_requested", id_, "old")
+        case {"template": "email_changed", "recipient": "old" | "new" as recipient}:
+            return _about_link(context, "email_changed", id_, recipient)
+        case _:
+            raise ArgumentsInvalid
+
+
+def _link(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
+    row = queries.link(context.connection, id_)
+    if row is None or row["over"]:
+        return {"skipped": "link is gone, used or expired"}
+    token = context.secrets.link_token(row["purpose"], id_)
+    link = f"{_base(context)}/{PAGES[row['purpose']]}#token={token}"
+    return _send(context, template, row, token=token, link=link, **_origin(row))
+
+
+def _about_link(context: Context, template: str, id_: uuid.UUID, recipient: str) -> Mapping[str, Any]:
+    """Tells of a change of address; the one so far is told with less of the new one than a stranger could use."""
+    row = queries.link(context.connection, id_)
+    if row is None or row["old_email"] is None:
+        return {"skipped": "link is gone"}
+    to = {**row, "email": row["old_email"]} if recipient == "old" else row
+    return _send(context, template, to, new_address=_masked(row["email"]), **_origin(row))
+
+
+def _masked(address: str) -> str:
+    local, _, domain = address.partition("@")
+    return f"{local[:1]}***@{domain}"
 
 
 def _origin(row: Mapping[str, Any]) -> dict[str, str]:

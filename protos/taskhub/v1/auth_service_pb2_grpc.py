@@ -68,6 +68,26 @@ class AuthServiceStub:
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/taskhub.v1.AuthService/ChangePassword',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/taskhub.v1.AuthService/ChangeEmail',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/taskhub.v1.AuthService/RequestPasswordReset',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+                _registered_method=True)
+        self.ConfirmPasswordReset = channel.unary_unary(
+                '/taskhub.v1.AuthService/ConfirmPasswordReset',
+                request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetRequest.SerializeToString,
+                response_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/taskhub.v1.AuthService/ListSessions',
                 request_serializer=taskhub_dot_v1_dot_auth__service__pb2.ListSessionsRequest.SerializeToString,
@@ -115,19 +135,22 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEmail(self, request, context):
-        """Proves that the caller reads mail at the registered address, activates the account with the password of that
-        registration, and sends the welcome email.
+        """Proves that the caller reads mail at an address. A link of a registration activates the account with the password of
+        that registration, and of no other, and sends the welcome email. A link of ChangeEmail gives the account its new
+        address, which is told to both.
 
         Takes an idempotency key. Errors: INVALID_ARGUMENT (LINK_INVALID) for a token that is malformed, forged, expired or
-        already used.
+        already used, or whose new address has become somebody else's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResendVerification(self, request, context):
-        """Sends the verification email of the newest pending registration once more, with a link that starts its life anew.
-        The answer is empty whether there is such a registration or not.
+        """Sends the verification email of a pending registration once more, with a link that starts its life anew. Where the
+        address was registered several times, nobody can tell which of the passwords is its owner's: then the email has a
+        link to choose one, for ConfirmPasswordReset, and none of those chosen before counts. The answer is empty whether there
+        is such a registration or not. After the fifth email an address gets them a minute apart, and ever more rarely.
 
         Takes an idempotency key.
         """
@@ -168,6 +191,54 @@ class AuthServiceServicer:
 
         Takes an idempotency key, as every mutation does; but a call that is sent again after the session has ended is
         UNAUTHENTICATED (TOKEN_INVALID), and may be taken for done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Changes the caller's password. Every other session ends, links mailed before are worthless, and the owner is told by
+        email.
+
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a current password that is wrong (PASSWORD_WRONG) or a new one
+        that Register would not take (PASSWORD_COMMON, PASSWORD_GUESSABLE); RESOURCE_EXHAUSTED after five wrong ones
+        (SIGN_IN_LOCKED) or when too many passwords wait to be hashed (PASSWORDS_BUSY); PERMISSION_DENIED (USERS_ONLY) for a
+        service account, which has no password.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Asks for another address: a link goes to the new one, a notice to the one so far. It takes effect when VerifyEmail is
+        called with the token of that link, within a day; a later request replaces an earlier one, and a change of the
+        password withdraws it. The answer is empty whether the new address is free or not; its owner is told by email.
+
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a malformed address, the account's own (EMAIL_UNCHANGED), or a
+        wrong password (PASSWORD_WRONG); RESOURCE_EXHAUSTED and PERMISSION_DENIED as for ChangePassword.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """Sends a link to choose a new password, good for an hour, if the address has an account or a registration that was not
+        confirmed. The answer is empty in any case. After the fifth email an address gets them a minute apart, and ever more
+        rarely.
+
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a malformed address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmPasswordReset(self, request, context):
+        """Gives the account of a link a new password, or activates it with that password. Every session ends, all other links
+        are worthless, a lock by failed sign-ins is lifted, and the owner is told by email. It signs nobody in.
+
+        Takes an idempotency key. Errors: INVALID_ARGUMENT for a token that is malformed, forged, expired or already used
+        (LINK_INVALID), and for a password that Register would not take, which does not use the link up; RESOURCE_EXHAUSTED
+        (PASSWORDS_BUSY) when too many passwords wait to be hashed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +327,26 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.FromString,
                     response_serializer=taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.SerializeToString,
+            ),
+            'ConfirmPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmPasswordReset,
+                    request_deserializer=taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetRequest.FromString,
+                    response_serializer=taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -449,6 +540,114 @@ class AuthService:
             '/taskhub.v1.AuthService/Logout',
             taskhub_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
             taskhub_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/ChangePassword',
+            taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/ChangeEmail',
+            taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/RequestPasswordReset',
+            taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhub.v1.AuthService/ConfirmPasswordReset',
+            taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetRequest.SerializeToString,
+            taskhub_dot_v1_dot_auth__service__pb2.ConfirmPasswordResetResponse.FromString,
             options,
             channel_credentials,
             insecure,

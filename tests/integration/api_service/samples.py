@@ -41,6 +41,16 @@ def _registration(api: Api) -> str:
     return Secrets(SECRET).link_token("verify-email", id_)
 
 
+def _reset(api: Api) -> str:
+    """Returns the token of a link to choose the password of an account that does not exist yet."""
+    id_ = new_id()
+    api.execute(
+        "INSERT INTO links (id, purpose, email, expire_time) VALUES (%s, 'reset-password', %s, now() + '1 hour')",
+        (id_, f"{id_.hex}@example.com"),
+    )
+    return Secrets(SECRET).link_token("reset-password", id_)
+
+
 def _session(api: Api, owner: Account) -> str:
     """Returns the name of another session of the caller."""
     id_ = new_id()
@@ -160,6 +170,16 @@ GOOD: dict[str, Sample] = {
     "AuthService/Login": lambda _, me: auth_service_pb2.LoginRequest(email=me.email, password=PASSWORD),
     "AuthService/RefreshToken": lambda _, me: auth_service_pb2.RefreshTokenRequest(refresh_token=me.refresh_token),
     "AuthService/Logout": lambda _, __: auth_service_pb2.LogoutRequest(),
+    "AuthService/ChangePassword": lambda _, __: auth_service_pb2.ChangePasswordRequest(
+        current_password=PASSWORD, new_password="another password"
+    ),
+    "AuthService/ChangeEmail": lambda _, __: auth_service_pb2.ChangeEmailRequest(
+        email=f"{uuid.uuid4().hex}@example.com", current_password=PASSWORD
+    ),
+    "AuthService/RequestPasswordReset": lambda _, me: auth_service_pb2.RequestPasswordResetRequest(email=me.email),
+    "AuthService/ConfirmPasswordReset": lambda api, _: auth_service_pb2.ConfirmPasswordResetRequest(
+        token=_reset(api), new_password="another password"
+    ),
     "AuthService/ListSessions": lambda _, __: auth_service_pb2.ListSessionsRequest(),
     "AuthService/RevokeSession": lambda api, me: auth_service_pb2.RevokeSessionRequest(name=_session(api, me)),
     "AuthService/RevokeAllSessions": lambda _, __: auth_service_pb2.RevokeAllSessionsRequest(keep_current=True),
@@ -217,6 +237,19 @@ BAD: dict[str, tuple[str, Message]] = {
     "AuthService/ResendVerification": ("email", auth_service_pb2.ResendVerificationRequest(email="@")),
     "AuthService/Login": ("email", auth_service_pb2.LoginRequest(email="", password="x")),
     "AuthService/RefreshToken": ("refresh_token", auth_service_pb2.RefreshTokenRequest(refresh_token="x" * 300)),
+    "AuthService/ChangePassword": (
+        "new_password",
+        auth_service_pb2.ChangePasswordRequest(current_password=PASSWORD, new_password="password1"),
+    ),
+    "AuthService/ChangeEmail": (
+        "email",
+        auth_service_pb2.ChangeEmailRequest(email="two@@example.com", current_password=PASSWORD),
+    ),
+    "AuthService/RequestPasswordReset": ("email", auth_service_pb2.RequestPasswordResetRequest(email="nobody")),
+    "AuthService/ConfirmPasswordReset": (
+        "token",
+        auth_service_pb2.ConfirmPasswordResetRequest(token="forged", new_password=PASSWORD),
+    ),
     "AuthService/ListSessions": ("page_token", auth_service_pb2.ListSessionsRequest(page_token="AAAA")),
     "AuthService/RevokeSession": ("name", auth_service_pb2.RevokeSessionRequest(name="sessions/1")),
     "UserService/GetUser": ("name", user_service_pb2.GetUserRequest(name="users/you")),

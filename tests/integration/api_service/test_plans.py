@@ -13,6 +13,7 @@ import pytest
 
 from api_service.accounts import queries as accounts
 from api_service.auth import queries as auth
+from api_service.credentials import queries as credentials
 from api_service.database import Connection
 from api_service.exchange import queries as exchange
 from api_service.jobs import queries as jobs
@@ -84,7 +85,16 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "accounts.unassign": lambda c: accounts.unassign(c, "users/1", ID, "users/1"),
     "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ID, "users/1", NOW, NOW),
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
-    "auth.extend_registration": lambda c: auth.extend_registration(c, "a@example.com", 60),
+    "auth.extend_registration": lambda c: auth.extend_registration(c, ID, 60),
+    "auth.pending_registrations": lambda c: auth.pending_registrations(c, "a@example.com"),
+    "credentials.account": lambda c: credentials.account(c, ID),
+    "credentials.active_user": lambda c: credentials.active_user(c, "a@example.com"),
+    "credentials.set_password": lambda c: credentials.set_password(c, ID, "x"),
+    "credentials.set_email": lambda c: credentials.set_email(c, ID, "a@example.com", "b@example.com"),
+    "credentials.link": lambda c: credentials.link(c, ID, "reset-password"),
+    "credentials.drop_links": lambda c: credentials.drop_links(c, ID),
+    "credentials.drop_registrations": lambda c: credentials.drop_registrations(c, "a@example.com"),
+    "credentials.registered": lambda c: credentials.registered(c, "a@example.com"),
     "auth.take_registrations": lambda c: auth.take_registrations(c, ID),
     "auth.credentials": lambda c: auth.credentials(c, "a@example.com", b"0" * 32),
     "lockouts.longest_wait": lambda c: lockouts.longest_wait(c, [b"0" * 32, b"1" * 32]),

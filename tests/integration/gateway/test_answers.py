@@ -113,14 +113,15 @@ def test_a_page_of_another_origin_may_not(gateway: Gateway) -> None:
     assert "access-control-allow-origin" not in gateway.ask("GET", "/v1/tasks", origin=asked["origin"]).headers
 
 
-def test_the_link_in_a_mail_opens_a_page_that_posts_only_when_asked(gateway: Gateway) -> None:
-    answer = gateway.ask("GET", "/verify")
+@pytest.mark.parametrize("page", ["/verify", "/reset", "/change-email"])
+def test_the_link_in_a_mail_opens_a_page_that_posts_only_when_asked(gateway: Gateway, page: str) -> None:
+    answer = gateway.ask("GET", page)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     script = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
-    assert gateway.ask("POST", "/verify", "{}").status == 404
+    assert gateway.ask("POST", page, "{}").status == 404
 
 
 def test_a_mail_scanner_finds_the_link_good(gateway: Gateway) -> None:

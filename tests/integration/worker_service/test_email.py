@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 
 import pytest
 
@@ -44,13 +45,103 @@ def test_a_registration_that_is_gone_needs_no_mail(mail_settings: WorkerSettings
     assert mailbox.messages == []
 
 
-@pytest.mark.parametrize("template", ["welcome", "already_registered"])
+@pytest.mark.parametrize("template", ["welcome", "already_registered", "password_changed"])
 def test_mails_to_an_account(template: str, mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox) -> None:
     id_ = jobs.enqueue(args={"template": template, "user": str(jobs.user())})
     _send(mail_settings)
     (message,) = mailbox.messages
     assert message["To"] == "Ada <ada@example.com>"
     assert jobs.job(id_)["result"] == {"message_id": f"<{id_}@taskhub.localhost>"}
+
+
+def _text(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def _link(jobs: Jobs, purpose: str, **columns: object) -> uuid.UUID:
+    id_ = new_id()
+    columns = {"id": id_, "purpose": purpose, "address": "192.0.2.7", "user_agent": "browser", **columns}
+    names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
+    jobs.connection.execute(
+        f"INSERT INTO links ({names}, expire_time) VALUES ({places}, now() + interval '1 hour')", list(columns.values())
+    )
+    return id_
+
+
+@pytest.mark.parametrize(
+    ("template", "purpose", "page"),
+    [
+        ("password_reset", "reset-password", "reset"),
+        ("choose_password", "reset-password", "reset"),
+        ("email_change", "change-email", "change-email"),
+    ],
+)
+def test_a_link_is_derived_when_it_is_mailed(
+    template: str, purpose: str, page: str, mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    columns: dict[str, object] = {"email": "new@example.com"} if template != "password_reset" else {}
+    if template != "choose_password":
+        columns["user_id"] = jobs.user()
+    if template == "email_change":
+        columns["old_email"] = "ada@example.com"
+    link = _link(jobs, purpose, **columns)
+    id_ = jobs.enqueue(args={"template": template, "link": str(link)})
+    _send(mail_settings)
+    [message] = mailbox.messages
+    token = Secrets(KEY).link_token(purpose, link)
+    assert f"http://127.0.0.1:8080/{page}#token={token}" in _text(message)
+    assert "192.0.2.7" in _text(message)
+    assert message["To"].addresses[0].addr_spec == columns.get("email", "ada@example.com")
+    assert token not in json.dumps(jobs.job(id_), default=str)
+
+
+@pytest.mark.parametrize(
+    "change", ["use_time = now()", "create_time = now() - interval '2 hours', expire_time = now()"]
+)
+def test_a_link_that_is_worthless_is_not_mailed(
+    change: str, mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    link = _link(jobs, "reset-password", user_id=jobs.user())
+    jobs.connection.execute(f"UPDATE links SET {change}".encode())
+    id_ = jobs.enqueue(args={"template": "password_reset", "link": str(link)})
+    _send(mail_settings)
+    assert jobs.job(id_)["result"] == {"skipped": "link is gone, used or expired"}
+    assert mailbox.messages == []
+
+
+def test_both_addresses_are_told_of_a_change_and_none_of_the_other_in_full(
+    mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox
+) -> None:
+    user = jobs.user(email="new@example.com")
+    link = _link(jobs, "change-email", user_id=user, email="new@example.com", old_email="ada@example.com")
+    for args in (
+        {"template": "email_change_requested"},
+        {"template": "email_changed", "recipient": "old"},
+        {"template": "email_changed", "recipient": "new"},
+    ):
+        jobs.enqueue(args={**args, "link": str(link)})
+    _send(mail_settings)
+    told = [message["To"].addresses[0].addr_spec for message in mailbox.messages]
+    assert told == ["ada@example.com", "ada@example.com", "new@example.com"]
+    for message in mailbox.messages[:2]:
+        assert "n***@example.com" in _text(message)
+        assert "new@example.com" not in str(message)
+
+
+def test_a_new_device_is_told_with_where_and_when(mail_settings: WorkerSettings, jobs: Jobs, mailbox: Mailbox) -> None:
+    session = new_id()
+    jobs.connection.execute(
+        "INSERT INTO sessions (id, user_id, expire_time, address, user_agent)"
+        " VALUES (%s, %s, now() + interval '1 day', '192.0.2.7', 'curl/8')",
+        [session, jobs.user()],
+    )
+    jobs.enqueue(args={"template": "new_device", "session": str(session)})
+    _send(mail_settings)
+    text = _text(mailbox.messages[0])
+    assert "192.0.2.7" in text
+    assert "curl/8" in text
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,47 @@ def test_uploads_that_nobody_took_over_go_after_a_day(settings: WorkerSettings, 
     assert len(jobs.connection.execute("SELECT FROM job_file_chunks").fetchall()) == 2
 
 
+@pytest.mark.parametrize(
+    ("table", "columns", "column", "days"),
+    [
+        ("registrations", "id, email, password_hash, expire_time", "expire_time", 7),
+        ("links", "id, purpose, email, expire_time", "expire_time", 7),
+        ("sessions", "id, user_id, expire_time, idle_expire_time", "idle_expire_time", 7),
+        ("lockouts", "subject, failures, update_time", "update_time", 7),
+        ("devices", "user_id, fingerprint, use_time", "use_time", 365),
+    ],
+)
+def test_what_sign_ins_leave_goes_when_it_says_nothing_any_more(
+    settings: WorkerSettings, jobs: Jobs, table: str, columns: str, column: str, days: int
+) -> None:
+    user = jobs.user()
+    for age in (days + 2, days + 2, days - 1):
+        id_ = new_id()
+        values: dict[str, object] = {
+            "id": id_,
+            "user_id": user,
+            "email": "a@example.com",
+            "password_hash": "x",
+            "purpose": "reset-password",
+            "subject": id_.bytes * 2,
+            "fingerprint": id_.bytes * 2,
+            "failures": 1,
+            "expire_time": NOW + timedelta(days=900),
+            column: NOW - timedelta(days=age),
+        }
+        names = [name.strip() for name in columns.split(",")]
+        created = {"registrations", "links", "sessions"} & {table}
+        extra = ", create_time" if created else ""
+        more = [NOW - timedelta(days=800)] if created else []
+        places = ", ".join(["%s"] * (len(names) + len(more)))
+        jobs.connection.execute(
+            f"INSERT INTO {table} ({columns}{extra}) VALUES ({places})".encode(),
+            [*(values[name] for name in names), *more],
+        )
+    assert _keep_house(settings, jobs)[table] == 2
+    assert len(jobs.connection.execute(f"SELECT 1 FROM {table}".encode()).fetchall()) == 1
+
+
 def test_old_events_go_and_positions_go_on(settings: WorkerSettings, jobs: Jobs, database: Database) -> None:
     def emit(days: float) -> None:
         jobs.connection.execute(

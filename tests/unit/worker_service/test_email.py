@@ -15,6 +15,7 @@ FACTS = {
     "task": "tasks/1",
     "title": "Ship\r\nBcc: x",
     "due": "",
+    "new_address": "n***@example.com",
     "time": "2026-11-25 18:00 UTC",
     "address": "192.0.2.1",
     "user_agent": "<b>browser</b>",

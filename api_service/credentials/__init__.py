@@ -1,0 +1,1 @@
+"""What an account is signed in with, its password and its address, and how its owner changes them."""
