@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -58,7 +58,7 @@ class Value:
 
     pieces: tuple[str, ...]
     #: The character that it begins at, from 1.
-    position: int
+    position: int = field(compare=False)
 
     @property
     def text(self) -> str:

@@ -1,0 +1,95 @@
+"""The grammar of filters, on texts made at random and on those that its comments name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import FilterInvalid
+from shared.filters.syntax import And, Literal, Node, Not, Or, Value, parse
+from shared.filters.tasks import task_filter
+from tests.support.filters import any_tree, text_of
+
+
+@given(any_tree)
+def test_a_tree_survives_being_written_down(tree: Node) -> None:
+    assert parse(text_of(tree)) == tree
+
+
+def nearly_a_filter() -> st.SearchStrategy[str]:
+    parts = [
+        "state",
+        "=",
+        "!=",
+        "<",
+        ":",
+        "*",
+        "AND",
+        "OR",
+        "NOT",
+        "-",
+        "(",
+        ")",
+        '"a"',
+        "'",
+        '"',
+        "\\",
+        ".",
+        ",",
+        "f(",
+    ]
+    parts += ["labels.env", "TODO", "due_time", "2026-01-01T00:00:00Z", " ", "é", "title"]
+    return st.lists(st.sampled_from(parts), max_size=12).map("".join)
+
+
+@given(st.one_of(st.text(), nearly_a_filter(), nearly_a_filter().map(lambda text: text.replace("=", " = "))))
+def test_whatever_comes_is_a_filter_or_refused_with_its_place(text: str) -> None:
+    refusals: list[FilterInvalid] = []
+    for read in (parse, task_filter):
+        try:
+            read(text)
+        except FilterInvalid as refusal:
+            refusals.append(refusal)
+    assert all(1 <= int(refusal.metadata["position"]) <= len(text) + 1 for refusal in refusals)
+
+
+def word(text: str) -> Literal:
+    return Literal(Value((text,), 1))
+
+
+A, B, C, D = map(word, "abcd")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("  ", None),
+        ("a AND b OR c", And((A, Or((B, C))))),
+        ("a b OR c AND d", And((A, Or((B, C)), D))),
+        ("(a AND b) OR c", Or((And((A, B)), C))),
+        ("NOT a OR b", Or((Not(A), B))),
+        ("-a b", And((Not(A), B))),
+        ("a-b", word("a-b")),
+        ("a.b", word("a.b")),
+        ("ANDROID ORDER", And((word("ANDROID"), word("ORDER")))),
+        (r'"a\"\*b*"', Literal(Value(('a"*b', ""), 1))),
+        ("'a\"b'", word('a"b')),
+    ],
+)
+def test_what_the_grammar_says(text: str, tree: Node | None) -> None:
+    assert parse(text) == tree
+
+
+@pytest.mark.parametrize("text", ["f(a)", "f()", "a.f(b)", "a AND f(b)"])
+def test_a_function_is_refused_by_name(text: str) -> None:
+    with pytest.raises(FilterInvalid, match="there is no function"):
+        parse(text)
+
+
+def test_size_is_bounded() -> None:
+    assert parse(" ".join(["a"] * 64)) is not None
+    assert parse("(" * 16 + "a" + ")" * 16) == A
+    for text in (" ".join(["a"] * 65), "(" * 17 + "a" + ")" * 17, "a" * 2001):
+        with pytest.raises(FilterInvalid):
+            parse(text)
