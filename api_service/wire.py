@@ -7,15 +7,14 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def set_time(field: Timestamp, value: datetime | None) -> None:
     """Fills a timestamp field, or leaves it absent."""
     if value is not None:
-        seconds, micros = divmod((value - _EPOCH) // _MICROSECOND, 1_000_000)
-        field.seconds = seconds
-        field.nanos = micros * 1000
+        since = value - _EPOCH
+        field.seconds = since.days * 86400 + since.seconds
+        field.nanos = since.microseconds * 1000
 
 
 def get_time(field: Timestamp) -> datetime:

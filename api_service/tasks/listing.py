@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -59,7 +60,12 @@ class TaskList:
 
 def task_list(reader: uuid.UUID | None, filter_: str, order_by: str, *, show_deleted: bool) -> TaskList:
     """Returns the list that a caller asks for. Raises FilterInvalid or OrderInvalid."""
-    return TaskList(reader, task_filter(filter_), parse_order(order_by, ORDERS, NEWEST_FIRST), show_deleted)
+    return TaskList(reader, task_filter(filter_), _order(order_by), show_deleted)
+
+
+@lru_cache(maxsize=256)
+def _order(text: str) -> Order:
+    return parse_order(text, ORDERS, NEWEST_FIRST)
 
 
 async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | None, limit: int) -> list[Task]:

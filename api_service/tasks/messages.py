@@ -20,20 +20,30 @@ PRIORITIES: dict[int, str] = {number: name for name, number in task_pb2.Task.Pri
 
 
 def to_message(task: Task) -> task_pb2.Task:
-    """Returns the task as the contract shows it."""
+    """Returns the task as the contract shows it. Up to a thousand make a page: what is absent costs nothing."""
     message = task_pb2.Task(
         name=task.name,
         title=task.title,
         state=task.state,
         priority=PRIORITIES[task.priority],
-        labels=task.labels,
         owner=task.owner,
         etag=task.etag,
-        assignee=task.assignee,
-        parent_task=task.parent_task,
     )
     if task.description:
         message.description = task.description
+    if task.labels:
+        labels = message.labels
+        for key, value in task.labels.items():  # update() costs three times as much
+            labels[key] = value
+    if task.assignee_id is not None:
+        message.assignee = task.assignee or ""
+    if task.parent_id is not None:
+        message.parent_task = task.parent_task or ""
+    _set_times(message, task)
+    return message
+
+
+def _set_times(message: task_pb2.Task, task: Task) -> None:
     if task.create_time is not None:
         set_time(message.create_time, task.create_time)
     if task.update_time is not None:
@@ -48,7 +58,6 @@ def to_message(task: Task) -> task_pb2.Task:
         set_time(message.delete_time, task.delete_time)
     if task.purge_time is not None:
         set_time(message.purge_time, task.purge_time)
-    return message
 
 
 NANOS = 1_000_000_000

@@ -1,4 +1,4 @@
-"""S1, S2 and S5: one API process beside the bare servers, by the same load generator in alternating rounds."""
+"""S1, S2, S3 and S5: one API process beside the bare servers, by the same load generator in alternating rounds."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def reads(bench: Bench) -> list[Round]:
     ours = Load(bench.stack.grpc, f"{TASKS}/GetTask", encoded(requests), bench.stack.administrator())
     bare = Load(address, PATH, encoded([id_.encode() for id_ in ids]))
     return _rounds(bench, "GetTask", ours, bare, pid)
+
+
+def lists(bench: Bench) -> list[Round]:
+    """Returns rounds of ListTasks and of the bare SELECT, twenty rows each."""
+    _tasks(bench)
+    _bare_rows(bench)
+    request = task_service_pb2.ListTasksRequest(page_size=20).SerializeToString()
+    pid, address = bench.server("bench.limits.list_server")
+    ours = Load(bench.stack.grpc, f"{TASKS}/ListTasks", encoded([request]), bench.stack.administrator())
+    bare = Load(address, PATH, encoded([b"20"]))
+    return _rounds(bench, "ListTasks", ours, bare, pid)
 
 
 def writes(bench: Bench) -> list[Round]:

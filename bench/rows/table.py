@@ -27,6 +27,14 @@ def s2(bench: Bench) -> list[Figure]:
     return [_ratio("S2", what, writes(bench), "rate", Goal(0.75), "{:,.0f}/s")]
 
 
+def s3(bench: Bench) -> list[Figure]:
+    """Throughput of lists."""
+    rounds = calls.lists(bench)
+    return [
+        _ratio("S3", "ListTasks, 20 rows, a second / bare SELECT of 20 rows", rounds, "rate", Goal(0.70), "{:,.0f}/s")
+    ]
+
+
 def s5(bench: Bench) -> list[Figure]:
     """CPU of the server process: the gate."""
     read, write = Goal(1.30, at_most=True), Goal(1.60, at_most=True)
@@ -59,7 +67,15 @@ def s8(bench: Bench) -> list[Figure]:
     ]
 
 
-ROWS: dict[str, Callable[[Bench], list[Figure]]] = {"S1": s1, "S2": s2, "S5": s5, "S7": s7, "S7b": s7b, "S8": s8}
+ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
+    "S1": s1,
+    "S2": s2,
+    "S3": s3,
+    "S5": s5,
+    "S7": s7,
+    "S7b": s7b,
+    "S8": s8,
+}
 
 
 def _ratio(row: str, what: str, rounds: Sequence[tuple[Any, Any]], field: str, goal: Goal, shown: str) -> Figure:
