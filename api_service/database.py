@@ -15,19 +15,19 @@ from api_service.pool import Connection, Loan, Pool
 from api_service.settings import ApiSettings
 from shared.outbox import CHANNEL
 
-__all__ = ["Connection", "Database", "JobNotifier"]
+__all__ = ["Connection", "Database", "JobNotifier", "loads"]
 
 log = structlog.get_logger()
 
 _scan: Any = cast("Any", json.JSONDecoder()).scan_once
 
 
-def _loads(raw: str | bytes) -> Any:
-    """Reads what PostgreSQL wrote. json.loads first looks for the encoding and for white space: six times the cost."""
+def loads(raw: str | bytes) -> Any:
+    """Reads JSON that PostgreSQL wrote. json.loads first looks for the encoding and white space: six times the cost."""
     return _scan(raw if isinstance(raw, str) else raw.decode(), 0)[0]
 
 
-set_json_loads(_loads)
+set_json_loads(loads)
 
 
 class Database:

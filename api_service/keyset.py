@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import product, takewhile
+from itertools import product
 from typing import Any
 
 from shared.errors import OrderInvalid, PageTokenInvalid
 
 MAX_FIELDS = 3
 
-#: Binds a value and returns its placeholder.
-Bind = Callable[[Any], str]
 Range = list[str]
 
 
@@ -37,9 +35,12 @@ class Column:
         return self.name + (" DESC" if self.descending else "") + (" NULLS LAST" if nulls and self.nullable else "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """Columns by their weight. The last is the key, so that no two rows are equal."""
+    """Columns by their weight. The last is the key, so that no two rows are equal.
+
+    Compared and hashed by identity: an order is made once and kept.
+    """
 
     columns: tuple[Column, ...]
 
@@ -47,14 +48,22 @@ class Order:
         """Returns what stands behind ORDER BY; without `nulls`, what an index can follow inside of a range."""
         return ", ".join(column.sql(nulls=nulls) for column in self.columns)
 
-    def ranges(self, after: Sequence[Any] | None, bind: Bind) -> list[Range]:
-        """Returns disjoint ranges that hold what comes after these values, or everything.
+    def ranges(self, absent: Sequence[bool] | None) -> list[Range]:
+        """Returns disjoint ranges that hold what comes after a place, or everything.
 
-        Raises PageTokenInvalid for values of another order.
+        A place is given by which of its values are absent; the others are bound as `parameters` names them.
         """
-        if after is not None and len(after) != len(self.columns):
+        return list(_whole(self.columns) if absent is None else _after(self.columns, absent, 0))
+
+    def parameters(self, after: Sequence[Any]) -> dict[str, Any]:
+        """Returns the values of a place by the names in `ranges`. Raises PageTokenInvalid for another order's."""
+        if len(after) != len(self.columns):
             raise PageTokenInvalid
-        return list(_whole(self.columns) if after is None else _after(self.columns, after, bind))
+        return {f"after{index}": value for index, value in enumerate(after)}
+
+    def by(self, *columns: str) -> bool:
+        """Whether these columns decide, in this order."""
+        return tuple(column.name for column in self.columns) == columns
 
     def values(self, row: Any) -> list[Any]:
         """Returns the place of a row in this order."""
@@ -87,24 +96,27 @@ def parse_order(text: str, columns: Mapping[str, Column], default: str) -> Order
     )  # what follows the key decides nothing
 
 
-def _after(columns: Sequence[Column], values: Sequence[Any], bind: Bind) -> Iterator[Range]:
-    if not columns:
+def _after(columns: Sequence[Column], absent: Sequence[bool], index: int) -> Iterator[Range]:
+    """Yields what comes after the place in the columns from `index` on, the columns before it being equal."""
+    if index == len(columns):
         return
-    first = columns[0]
-    if first.nullable and values[0] is None:
-        for range_ in _after(columns[1:], values[1:], bind):
+    first = columns[index]
+    if absent[index]:
+        for range_ in _after(columns, absent, index + 1):
             yield [f"{first.name} IS NULL", *range_]
         return
-    run = [first, *takewhile(lambda column: not column.nullable and column.descending == first.descending, columns[1:])]
-    rest = columns[len(run) :]
-    names = ", ".join(column.name for column in run)
-    placeholders = ", ".join(bind(value) for value in values[: len(run)])
-    for range_ in _after(rest, values[len(run) :], bind):
-        yield [f"({names}) = ({placeholders})", *range_]
-    for range_ in _whole(rest):
-        yield [f"({names}) {'<' if first.descending else '>'} ({placeholders})", *range_]
+    # As long as nothing can be absent and the direction stays, a row is compared at once.
+    end = index + 1
+    while end < len(columns) and not columns[end].nullable and columns[end].descending == first.descending:
+        end += 1
+    names = ", ".join(column.name for column in columns[index:end])
+    place = ", ".join(f"%(after{each})s" for each in range(index, end))
+    for range_ in _after(columns, absent, end):
+        yield [f"({names}) = ({place})", *range_]
+    for range_ in _whole(columns[end:]):
+        yield [f"({names}) {'<' if first.descending else '>'} ({place})", *range_]
     if first.nullable:
-        for range_ in _whole(rest):
+        for range_ in _whole(columns[end:]):
             yield [f"{first.name} IS NULL", *range_]
 
 

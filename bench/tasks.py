@@ -25,21 +25,24 @@ _TASKS = """
 INSERT INTO tasks (id, owner_id, title, description, state, priority, labels, due_time, assignee_id, assignee_kind,
                    parent_id, create_time, update_time, complete_time, delete_time, purge_time)
 SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-       ('00000000-0000-7000-8000-' || lpad(to_hex(CASE WHEN n %% 2 = 0 THEN 1 ELSE 2 + n / 2 %% 999 END), 12, '0'))::uuid,
+       ('00000000-0000-7000-8000-' || lpad(to_hex(owner), 12, '0'))::uuid,
        'Write report ' || n || ' for customer' || n %% 5000,
-       CASE WHEN n %% 3 = 0 THEN 'Ask word' || n %% 997 || ' about word' || n %% 9973 || ' before the meeting' ELSE '' END,
+       CASE WHEN n %% 3 = 0
+            THEN 'Ask word' || n %% 997 || ' about word' || n %% 9973 || ' before the meeting' ELSE '' END,
        state, 1 + n %% 4,
        CASE WHEN n %% 100000 = 1 THEN '{"rare": "yes"}'
             ELSE jsonb_build_object('team', 'team' || n %% 50, 'env', 'env' || n %% 3) END,
-       CASE WHEN n %% 2 = n / 2 %% 2 THEN timestamptz '2026-01-01' + hashint4(n) / 100 * interval '1 second' END,
-       CASE WHEN n %% 20 = 1 THEN '00000000-0000-7000-8000-000000000001'::uuid END, CASE WHEN n %% 20 = 1 THEN 'users' END,
+       CASE WHEN n / 2 %% 2 = 0 THEN timestamptz '2026-01-01' + hashint4(n) / 100 * interval '1 second' END,
+       CASE WHEN n %% 20 = 1 THEN '00000000-0000-7000-8000-000000000001'::uuid END,
+       CASE WHEN n %% 20 = 1 THEN 'users' END,
        CASE WHEN n %% 100 = 7 AND n > 200000
             THEN ('00000000-0000-7000-8000-' || lpad(to_hex(1000 * (1 + n / 100 %% 200)), 12, '0'))::uuid END,
        time, time, CASE WHEN state = 'DONE' THEN time END,
        CASE WHEN n %% 100 = 99 THEN time END, CASE WHEN n %% 100 = 99 THEN time + interval '30 days' END
 FROM (SELECT n::integer, timestamptz '2024-01-01' + n * interval '30 seconds' AS time,
-             CASE WHEN n / 2 %% 1000 = 0 THEN 'IN_PROGRESS' WHEN n / 2 %% 10 = 0 THEN 'TODO' WHEN n / 2 %% 10 = 1 THEN 'CANCELLED'
-                  ELSE 'DONE' END AS state
+             CASE WHEN n %% 2 = 0 THEN 1 ELSE 2 + n / 2 %% 999 END AS owner,
+             CASE WHEN n / 2 %% 1000 = 0 THEN 'IN_PROGRESS' WHEN n / 2 %% 10 = 0 THEN 'TODO'
+                  WHEN n / 2 %% 10 = 1 THEN 'CANCELLED' ELSE 'DONE' END AS state
       FROM generate_series(1, %(count)s) AS n) AS numbered
 """
 

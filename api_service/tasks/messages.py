@@ -10,6 +10,8 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from taskhub.v1 import task_pb2, task_service_pb2
 
+from api_service.database import loads
+from api_service.tasks.row import Row
 from api_service.tasks.task import NORMAL, Task
 from api_service.wire import get_time, set_time
 from shared.errors import InvalidArgument
@@ -43,7 +45,30 @@ def to_message(task: Task) -> task_pb2.Task:
     return message
 
 
-def _set_times(message: task_pb2.Task, task: Task) -> None:
+def add_row(response: task_service_pb2.ListTasksResponse, row: Row) -> None:
+    """Adds a row of a list to the page, as `to_message` would show the task."""
+    message = response.tasks.add(
+        name=row.name,
+        title=row.title,
+        state=row.state,
+        priority=PRIORITIES[row.priority],
+        owner=row.owner,
+        etag=row.etag,
+    )
+    if row.description:
+        message.description = row.description
+    if row.labels != "{}":
+        labels = message.labels
+        for key, value in loads(row.labels).items():
+            labels[key] = value
+    if row.assignee is not None:
+        message.assignee = row.assignee
+    if row.parent_task is not None:
+        message.parent_task = row.parent_task
+    _set_times(message, row)
+
+
+def _set_times(message: task_pb2.Task, task: Task | Row) -> None:
     if task.create_time is not None:
         set_time(message.create_time, task.create_time)
     if task.update_time is not None:

@@ -19,7 +19,7 @@ from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
 from api_service.tasks.events import to_event
 from api_service.tasks.files import TaskFiles
-from api_service.tasks.messages import new_fields, to_message
+from api_service.tasks.messages import add_row, new_fields, to_message
 from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
 from api_service.tasks.watch import TaskWatcher
@@ -71,14 +71,16 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         cursor = pager.cursor()
         size = page_size(request.page_size)
         async with self._database.connection() as connection:
-            tasks = await listing.page(connection, list_, unpack(cursor) if cursor else None, size + 1)
+            rows = await listing.page(connection, list_, unpack(cursor) if cursor else None, size + 1)
             total = await listing.count(connection, list_) if request.include_total_size else 0
-        return task_service_pb2.ListTasksResponse(
-            tasks=[to_message(task) for task in tasks[:size]],
-            next_page_token=pager.token(pack(list_.order.values(tasks[size - 1]))) if len(tasks) > size else "",
-            total_size=min(total, listing.MAX_COUNT),
-            total_size_exceeded=total > listing.MAX_COUNT,
+        response = task_service_pb2.ListTasksResponse(
+            total_size=min(total, listing.MAX_COUNT), total_size_exceeded=total > listing.MAX_COUNT
         )
+        for row in rows[:size]:
+            add_row(response, row)
+        if len(rows) > size:
+            response.next_page_token = pager.token(pack(list_.order.values(rows[size - 1])))
+        return response
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:
         """Reads the mask before anything is locked."""

@@ -22,9 +22,9 @@ class Schema:
     state: str = "state"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A filter in SQL, over the columns of one table.
+    """A filter in SQL, over the columns of one table. Compared and hashed by identity: it is made once and kept.
 
     `sql` is empty where there is nothing to check, and says nothing about the state: that is in `states`.
     """

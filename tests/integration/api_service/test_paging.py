@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from api_service.keyset import pack, unpack
 from api_service.tasks.listing import ORDERS, page, task_list
-from api_service.tasks.task import Task
+from api_service.tasks.row import Row
 from tests.support.servers import Postgres
 
 ROWS = 60
@@ -61,7 +61,7 @@ def url(postgres: Postgres) -> Iterator[str]:
         yield url
 
 
-def place(task: Task, order_by: str) -> list[Any]:
+def place(task: Row, order_by: str) -> list[Any]:
     """Returns a key that Python sorts as the contract says: absent values last, in either direction."""
     key: list[Any] = []
     for part in order_by.split(", "):
@@ -84,10 +84,10 @@ def _number(value: Any) -> float:
     return value or 0
 
 
-async def pages(connection: Any, order_by: str, size: int, between: Callable[[], Any], **arguments: Any) -> list[Task]:
+async def pages(connection: Any, order_by: str, size: int, between: Callable[[], Any], **arguments: Any) -> list[Row]:
     """Reads a list to its end as a caller does, something happening between two pages."""
     list_ = task_list(arguments["reader"], arguments["filter_"], order_by, show_deleted=arguments["deleted"])
-    found: list[Task] = []
+    found: list[Row] = []
     after = None
     while True:
         tasks = await page(connection, list_, after, size + 1)
