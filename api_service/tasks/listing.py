@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from itertools import chain, product
 from typing import Any
@@ -62,14 +63,49 @@ def _order(text: str) -> Order:
     return parse_order(text, ORDERS, NEWEST_FIRST)
 
 
+class Scope(Enum):
+    """Whose tasks a list is made of."""
+
+    #: Everybody's.
+    ALL = auto()
+    #: What somebody owns.
+    OWNED = auto()
+    #: What somebody owns or is assigned: all that they can see.
+    VISIBLE = auto()
+    #: What somebody is assigned.
+    ASSIGNED = auto()
+
+
+_OWN = "owner_id = %(whose)s"
+_GIVEN = ["assignee_id = %(whose)s", "assignee_id <> owner_id"]
+
+#: Parts that do not overlap; each has indexes that begin with its first condition. For `version > 0` see the schema.
+_SCOPES: dict[Scope, list[list[str]]] = {
+    Scope.ALL: [["version > 0"]],
+    Scope.OWNED: [[_OWN]],
+    Scope.VISIBLE: [[_OWN], _GIVEN],
+    Scope.ASSIGNED: [[_OWN, "(assignee_id = owner_id) IS TRUE"], _GIVEN],
+}
+
+
+def _scope(list_: TaskList) -> tuple[Scope, uuid.UUID | None]:
+    """Returns the narrowest scope that holds the list, and whose it is."""
+    for column, scope in (("owner_id", Scope.OWNED), ("assignee_id", Scope.ASSIGNED)):
+        whose = list_.condition.names.get(column)
+        if whose and list_.reader in (None, whose):
+            return scope, whose
+    return (Scope.VISIBLE if list_.reader else Scope.ALL), list_.reader
+
+
 async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | None, limit: int) -> list[Row]:
     """Returns up to `limit` tasks that come after the place `after` in the order of the list."""
-    parameters = {"limit": limit, "reader": list_.reader, **list_.condition.parameters}
+    scope, whose = _scope(list_)
+    parameters = {"limit": limit, "whose": whose, **list_.condition.parameters}
     absent = None
     if after is not None:
         parameters |= list_.order.parameters(after)
         absent = tuple(value is None for value in after)
-    statement = _page(list_.condition, list_.order, absent, everybody=list_.reader is None, deleted=list_.show_deleted)
+    statement = _page(list_.condition, list_.order, absent, scope, deleted=list_.show_deleted)
     # A filter is planned for its values: a common word and a rare one are not found in the same way.
     prepare = False if list_.condition.parameters else None
     cursor = await connection.execute(statement, parameters, prepare=prepare, binary=True)
@@ -78,11 +114,12 @@ async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | N
 
 async def count(connection: Connection, list_: TaskList) -> int:
     """Returns how many tasks the list has, or one more than MAX_COUNT where there are more than that."""
+    scope, whose = _scope(list_)
     branches = " UNION ALL ".join(
         f"(SELECT FROM tasks{where} LIMIT %(limit)s)"
-        for where in _branches(list_.condition, [[]], [], everybody=list_.reader is None, deleted=list_.show_deleted)
+        for where in _branches(list_.condition, [[]], [], scope, deleted=list_.show_deleted)
     )
-    parameters = {"limit": MAX_COUNT + 1, "reader": list_.reader, **list_.condition.parameters}
+    parameters = {"limit": MAX_COUNT + 1, "whose": whose, **list_.condition.parameters}
     statement = f"SELECT count(*) FROM (SELECT FROM ({branches}) AS found LIMIT %(limit)s) AS counted"
     cursor = await connection.execute(statement, parameters, prepare=False)
     row = await cursor.fetchone()
@@ -90,15 +127,11 @@ async def count(connection: Connection, list_: TaskList) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _page(
-    condition: Condition, order: Order, absent: tuple[bool, ...] | None, *, everybody: bool, deleted: bool
-) -> str:
+def _page(condition: Condition, order: Order, absent: tuple[bool, ...] | None, scope: Scope, *, deleted: bool) -> str:
     by_state = order.by("due_time", "id")
     branches = [
         f"FROM tasks{where} ORDER BY {order.sql()} LIMIT %(limit)s"
-        for where in _branches(
-            condition, order.ranges(absent), ALL_STATES if by_state else [], everybody=everybody, deleted=deleted
-        )
+        for where in _branches(condition, order.ranges(absent), ALL_STATES if by_state else [], scope, deleted=deleted)
     ]
     if len(branches) == 1:
         return f"SELECT {COLUMNS} {branches[0]}"
@@ -107,14 +140,11 @@ def _page(
 
 
 def _branches(
-    condition: Condition, ranges: list[Range], states: Iterable[str], *, everybody: bool, deleted: bool
+    condition: Condition, ranges: list[Range], states: Iterable[str], scope: Scope, *, deleted: bool
 ) -> Iterator[str]:
-    visible = (
-        [[]] if everybody else [["owner_id = %(reader)s"], ["assignee_id = %(reader)s", "assignee_id <> owner_id"]]
-    )
     alive = [["delete_time IS NULL"], ["delete_time IS NOT NULL"]] if deleted else [["delete_time IS NULL"]]
     filter_ = [[condition.sql] if condition.sql else []]
-    for parts in product(visible, _states(condition, states), alive, ranges, filter_):
+    for parts in product(_SCOPES[scope], _states(condition, states), alive, ranges, filter_):
         yield " WHERE " + " AND ".join(chain.from_iterable(parts))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.figures import Figure, Goal, Spread
 from bench.harness import Bench
-from bench.rows import calls, jobs
+from bench.rows import calls, depth, jobs
 from tests.support.kinds import NOOP, ROW
 
 #: Measured once a run, whichever rows ask for it.
@@ -44,6 +44,13 @@ def s5(bench: Bench) -> list[Figure]:
     ]
 
 
+def s6(bench: Bench) -> list[Figure]:
+    """How much a deep page costs."""
+    rounds = [(deep.outcome, first.outcome) for deep, first in depth.pages(bench)]
+    what = "ListTasks, a page at depth 1,000,000 of 2,000,000 / the first page, median time of a call"
+    return [_ratio("S6", what, rounds, "p50_ms", Goal(1.20, at_most=True), "{:.3f} ms")]
+
+
 def s7(bench: Bench) -> list[Figure]:
     """Jobs that do nothing."""
     rounds = jobs.drains(bench, NOOP, "noop")
@@ -75,6 +82,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "S7": s7,
     "S7b": s7b,
     "S8": s8,
+    "S6": s6,  # leaves two million tasks behind
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import FilterInvalid
-from shared.filters.fields import Enum, Field, words
+from shared.filters.fields import Enum, Field, Name, words
 from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, parse
 
 
@@ -35,6 +36,8 @@ class Condition:
     states: frozenset[str] | None = None
     #: Whether an index finds the few resources that it lets through.
     selective: bool = False
+    #: What a name has to be, by the column of its id, where the filter lets nothing else through.
+    names: Mapping[str, uuid.UUID] = field(default_factory=dict)
 
 
 def compile_filter(text: str, schema: Schema) -> Condition:
@@ -55,6 +58,7 @@ def compile_filter(text: str, schema: Schema) -> Condition:
         parameters=compiler.parameters,
         states=states,
         selective=any(compiler.selective(part) for part in rest),
+        names=dict(filter(None, map(compiler.name, rest))),
     )
 
 
@@ -65,19 +69,19 @@ class _Compiler:
         self._schema = schema
         self.parameters: dict[str, Any] = {}
 
-    def sql(self, node: Node) -> str:
-        """Returns a condition that is never NULL."""
+    def sql(self, node: Node, *, exact: bool = False) -> str:
+        """Returns a condition; below a NOT it is never NULL."""
         match node:
             case And(parts):
-                return "(" + " AND ".join(map(self.sql, parts)) + ")"
+                return "(" + " AND ".join(self.sql(part, exact=exact) for part in parts) + ")"
             case Or(parts):
-                return "(" + " OR ".join(map(self.sql, parts)) + ")"
+                return "(" + " OR ".join(self.sql(part, exact=exact) for part in parts) + ")"
             case Not(part):
-                return f"NOT ({self.sql(part)})"
+                return f"NOT ({self.sql(part, exact=True)})"
             case Literal(value):
                 return f"{self._schema.search} @@ {words(value, self._bind)}"
             case Restriction():
-                return self._field(node).condition(node, self._bind)
+                return self._field(node).condition(node, self._bind, exact=exact)
 
     def states(self, node: Node) -> frozenset[str] | None:
         """Returns the states that a node lets through, or None where it asks for more than the state."""
@@ -112,6 +116,13 @@ class _Compiler:
             case Restriction(comparator="=" | ":"):
                 return self._field(node).selective or (node.comparator == ":" and not node.value.has_wildcard)
         return False
+
+    def name(self, node: Node) -> tuple[str, uuid.UUID] | None:
+        """Returns the column and the id, where a node asks for one resource by its name."""
+        match node:
+            case Restriction(comparator="=") if isinstance(found := self._field(node), Name):
+                return found.column, found.parsed(node.value)[1]
+        return None
 
     def _field(self, term: Restriction) -> Field:
         name = term.path[0]

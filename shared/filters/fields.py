@@ -1,7 +1,7 @@
 """What a field may be compared with, and the SQL that this becomes.
 
-A condition is never NULL: an absent value fulfils no comparison, and NOT turns that around (`due_time != X` holds where
-there is no due time). Every value of the caller's is a bound parameter.
+An absent value fulfils no comparison, and NOT turns that around: `due_time != X` holds where there is no due time.
+Every value of the caller's is a bound parameter.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class Field(Protocol):
     def selective(self) -> bool:
         """Whether an index finds what fulfils `=` and `:`, in no order."""
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
-        """Returns the SQL of a term. Raises FilterInvalid for one that makes no sense."""
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:
+        """Returns the SQL of a term. Raises FilterInvalid for one that makes no sense.
+
+        NULL may stand for false unless it has to be `exact`, because something turns it around.
+        """
 
 
 def refuse(term: Restriction, expected: str) -> NoReturn:
@@ -52,6 +55,12 @@ def _scalar(term: Restriction, comparators: tuple[str, ...]) -> None:
         refuse(term, f"takes {', '.join(comparators)}, not {term.comparator}")
 
 
+def _exact(column: str, condition: str, term: Restriction, *, exact: bool) -> str:
+    """Returns the condition, never NULL where that matters. Elsewhere a guard would mislead the planner's estimates."""
+    guarded = exact or term.comparator == "!="
+    return f"({column} IS NOT NULL AND {condition})" if guarded else f"({condition})"
+
+
 def _negated(term: Restriction, condition: str) -> str:
     return f"NOT ({condition})" if term.comparator == "!=" else condition
 
@@ -66,7 +75,7 @@ class Enum:
     ordered: bool = False
     selective: bool = False
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:  # noqa: ARG002
         """See Field."""
         _scalar(term, (*_COMPARISONS, ":") if self.ordered else ("=", "!=", ":"))
         comparator = {":": "=", "!=": "<>"}.get(term.comparator, term.comparator)
@@ -87,14 +96,14 @@ class Time:
     optional: bool = True
     selective: bool = False
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:
         """See Field."""
         _scalar(term, (*_COMPARISONS, ":") if self.optional else _COMPARISONS)
         if term.comparator == ":":
             return _presence(term, f"{self.column} IS NOT NULL")
         comparator = "=" if term.comparator == "!=" else term.comparator
         condition = f"{self.column} {comparator} {bind(time(term.value))}"
-        return _negated(term, f"({self.column} IS NOT NULL AND {condition})" if self.optional else condition)
+        return _negated(term, _exact(self.column, condition, term, exact=exact and self.optional))
 
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -127,16 +136,19 @@ class Name:
     optional: bool = False
     selective: bool = False
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:
         """See Field."""
         _scalar(term, ("=", "!=", ":") if self.optional else ("=", "!="))
         if term.comparator == ":":
             return _presence(term, f"{self.column} IS NOT NULL")
-        collection, id_ = self._parsed(term.value)
-        condition = f"{self.column} = {bind(id_)}" + (f" AND {self.kind} = {bind(collection)}" if self.kind else "")
-        return _negated(term, f"({self.column} IS NOT NULL AND {condition})" if self.optional else condition)
+        collection, id_ = self.parsed(term.value)
+        condition = f"{self.column} = {bind(id_)}"
+        if self.kind:  # follows from the id, which the planner does not know: it takes coalesce() for half of the rows
+            condition += f" AND coalesce({self.kind} = {bind(collection)}, false)"
+        return _negated(term, _exact(self.column, condition, term, exact=exact and self.optional))
 
-    def _parsed(self, value: Value) -> tuple[str, uuid.UUID]:
+    def parsed(self, value: Value) -> tuple[str, uuid.UUID]:
+        """Returns the collection and the id."""
         collection, _, id_ = value.text.partition("/")
         if collection not in self.collections or not _ID.fullmatch(id_):
             refuse_value(value, f"a name such as {self.collections[0]}/01a20a94-5dfd-74c6-96f8-dcf6c45379bd")
@@ -155,7 +167,7 @@ class Text:
     index: str
     selective: bool = False
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:  # noqa: ARG002
         """See Field."""
         _scalar(term, (*_COMPARISONS, ":"))
         match term.comparator:
@@ -194,7 +206,7 @@ class Map:
     column: str
     selective: bool = True
 
-    def condition(self, term: Restriction, bind: Bind) -> str:
+    def condition(self, term: Restriction, bind: Bind, *, exact: bool) -> str:  # noqa: ARG002
         """See Field."""
         value = term.value
         key = ".".join(part.text for part in term.path[1:])
