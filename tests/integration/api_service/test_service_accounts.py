@@ -7,9 +7,10 @@ import concurrent.futures
 import json
 import time
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import grpc
+import psycopg
 import pytest
 from taskhub.v1 import (
     auth_service_pb2,
@@ -21,7 +22,7 @@ from taskhub.v1 import (
 )
 
 from api_service.service_accounts.key import new_secret
-from tests.support.api import Account, Api, refused
+from tests.support.api import Account, Api, refusal, refused
 from tests.support.servers import eventually
 
 robots = service_account_service_pb2
@@ -238,15 +239,17 @@ def test_a_token_does_not_outlive_its_key(api: Api, admin: Account) -> None:
 
 def test_an_account_has_only_so_many_keys_even_if_they_are_made_at_once(api: Api, admin: Account) -> None:
     robot = make(api, admin)
+    made = [make_key(api, admin, robot.name) for _ in range(9)]
     request = robots.CreateKeyRequest(parent=robot.name)
-    with concurrent.futures.ThreadPoolExecutor(13) as pool:
-        calls = [
-            pool.submit(api.service_accounts.CreateKey.with_call, request, metadata=admin.metadata) for _ in range(13)
-        ]
-        made = [call.result()[0] for call in calls if call.exception() is None]
-    assert len(made) == 10
-    found = refused(api.service_accounts.CreateKey, request, metadata=admin.metadata)
-    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "KEY_LIMIT_REACHED")
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with psycopg.connect(api.database_url) as connection, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        connection.execute("SELECT 1 FROM service_accounts WHERE id = %s FOR UPDATE", (robot.name.rpartition("/")[2],))
+        create = api.service_accounts.CreateKey.with_call
+        calls = [pool.submit(create, request, metadata=admin.metadata) for _ in range(4)]
+        eventually(lambda: len(api.execute(waiting)) == len(calls))
+        connection.commit()
+        reasons = [refusal(cast("Any", error)).reason for call in calls if (error := call.exception(10))]
+    assert reasons == ["KEY_LIMIT_REACHED"] * 3
     api.service_accounts.RevokeKey(robots.RevokeKeyRequest(name=made[0].name), metadata=admin.metadata)
     make_key(api, admin, robot.name)
 
