@@ -58,6 +58,7 @@ from api_service.settings import ApiSettings
 from api_service.tasks.files import TaskFiles
 from api_service.tasks.servicer import TaskServicer
 from api_service.tasks.watch import TaskWatcher, encode_event
+from api_service.tls import certificates
 from api_service.users.servicer import UserServicer
 from shared.crypto import Secrets
 from shared.errors import Unavailable
@@ -106,6 +107,7 @@ class Server:
         self._keys = KeyRing(self._database, secrets)
         self._revocations = Revocations(self._database, settings.access_token_seconds)
         self._passwords = Passwords(settings)
+        self._certificates = certificates(settings)
         self._lessor = Lessor(settings.rate_limit_redis)
         self._feed = Feed(settings, self._database, encode_event)
         verifier = TokenVerifier(self._keys, self._revocations, settings)
@@ -221,7 +223,10 @@ class Server:
     async def _serve(self, stopped: asyncio.Event) -> None:
         settings = self._settings
         for address, server in self._ports.items():
-            server.add_insecure_port(address)
+            if address == settings.grpc_address and self._certificates is not None:
+                server.add_secure_port(address, self._certificates.credentials())
+            else:
+                server.add_insecure_port(address)
             await server.start()
         # What exists now stays until the end: no collection has to walk through it again. And a call leaves little that
         # only a collection could find.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from api_service.origin import Network
@@ -21,6 +23,16 @@ def _has_a_port(address: str) -> str:
 
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$"), AfterValidator(_has_a_port)]
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises ValueError unless these are a certificate and its key."""
+    try:
+        # A password would be asked for at a terminal that nobody watches.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except OSError as error:
+        raise ValueError("is not the key of the certificate, in PEM and without a password") from error
+
 
 #: Calls a minute; 0 for no limit.
 Limit = Annotated[int, Field(ge=0, le=6_000_000)]
@@ -47,6 +59,15 @@ class ApiSettings(Settings):
     database_pool_timeout: float = Field(default=0.8, gt=0, description="How long a call waits for a connection.")
     statement_timeout: float = Field(default=30.0, gt=0)
     lock_timeout: float = Field(default=5.0, gt=0)
+
+    tls_certificate: FilePath | None = Field(
+        default=None,
+        description="The chain of the gRPC port, in PEM; plain text without it. The gateway's port is plain.",
+    )
+    tls_key: FilePath | None = Field(default=None, validate_default=True, description="Its key, without a password.")
+    tls_client_ca: FilePath | None = Field(
+        default=None, description="Whoever calls the gRPC port must show a certificate of these authorities."
+    )
 
     rate_limit_url: SecretStr | None = Field(default=None, description="Redis of the rate limits, if not the broker.")
     rate_limit_read: Limit = Field(default=60_000, description="Reads of one account.")
@@ -80,6 +101,23 @@ class ApiSettings(Settings):
     argon2_memory_kib: int = Field(default=19456, ge=8192)
     argon2_parallelism: int = Field(default=1, ge=1)
     password_threads: int = Field(default=1, ge=1, le=64, description="How many passwords are hashed at once.")
+
+    @field_validator("tls_key")
+    @classmethod
+    def _belongs_to_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = info.data.get("tls_certificate")
+        if (certificate is None) != (key is None):
+            raise ValueError("certificate and key come together")
+        if certificate is not None and key is not None:
+            check_pair(certificate, key)
+        return key
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _needs_a_certificate(cls, authorities: Path | None, info: ValidationInfo) -> Path | None:
+        if authorities is not None and info.data.get("tls_certificate") is None:
+            raise ValueError("needs TASKHUB_TLS_CERTIFICATE")
+        return authorities
 
     @property
     def rate_limit_redis(self) -> str | None:

@@ -32,11 +32,11 @@ def migrations(environment: Mapping[str, str]) -> Child:
     return Child("migrations", python("migrations", "upgrade"), environment=environment, cwd=ROOT)
 
 
-def api(address: Address, environment: Mapping[str, str]) -> Child:
-    """Returns how the API is served: ready when its health check says so."""
+def api(address: Address, backend: Address, environment: Mapping[str, str]) -> Child:
+    """Returns how the API is served: ready when its health check says so, by the port that never speaks TLS."""
 
     async def ready() -> bool:
-        return await serving(address.reachable)
+        return await serving(backend)
 
     return Child("api", python("api_service"), ready, address, environment, cwd=ROOT, grace=15)
 

@@ -121,7 +121,7 @@ class Stack:
             raise failures.exceptions[0] from None
         # One after the other: Envoy looks again only after a while if it finds no API, and the worker would slow down
         # on a small machine what a person waits for.
-        await self.supervisor.start(services.api(self.addresses.grpc, self.environment))
+        await self.supervisor.start(services.api(self.addresses.grpc, self.addresses.backend, self.environment))
         await self.supervisor.start(services.gateway(self._envoy, self.addresses.rest))
         await self.supervisor.start(services.worker(self._is_consumed, self.environment))
         self._describe()
