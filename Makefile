@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTHON_3_11 = $(shell for each in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	"$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
 
-.PHONY: help run demo test chaos containers lint format tools protos openapi lock clean
+.PHONY: help run demo test chaos bench containers lint format tools protos openapi lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
