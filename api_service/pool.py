@@ -8,15 +8,16 @@ can do more, costs a tenth of a whole GetTask.
 from __future__ import annotations
 
 import asyncio
-import select
 from collections import deque
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from api_service.connection import WatchedConnection
 from shared.errors import Unavailable
 
+#: What queries need; the pool's own can do more.
 Connection = AsyncConnection[tuple[Any, ...]]
 
 #: Seconds between two tries to connect. More, and a database that is back would be found too late.
@@ -31,8 +32,10 @@ class Pool:
         self._size = size
         self._patience = patience
         self._arguments = arguments
-        self._idle: list[Connection] = []
-        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._idle: list[WatchedConnection] = []
+        #: Who waits for a connection, and until when.
+        self._waiting: deque[tuple[asyncio.Future[WatchedConnection], float]] = deque()
+        self._timed = False
         self._connecting: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -46,50 +49,62 @@ class Pool:
             task.cancel()
         self._size = 0
         while self._idle:
-            await self._idle.pop().close()
+            connection = self._idle.pop()
+            connection.release()
+            await connection.close()
 
     def lend(self) -> Loan:
         """Returns what lends one connection for an `async with`."""
         return Loan(self)
 
-    async def take(self) -> Connection:
+    async def take(self) -> WatchedConnection:
         """Returns a connection that was alive a moment ago. Raises Unavailable if none is free within the patience."""
         while self._idle:
             connection = self._idle.pop()  # the warmest
-            if not _hung_up(connection):
+            if not connection.hung_up():
                 return connection
             self._replace(connection)
         return await self._wait()
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: WatchedConnection) -> None:
         """Takes a connection back. One that a call left in any other state than idle is not used again."""
         if connection.pgconn.transaction_status != TransactionStatus.IDLE or not self._size:
             self._replace(connection)
             return
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(connection)
                 return
         self._idle.append(connection)
 
-    async def _wait(self) -> Connection:
+    async def _wait(self) -> WatchedConnection:
         loop = asyncio.get_running_loop()
-        while self._waiting and self._waiting[0].done():  # all wait equally long: the first gives up first
-            self._waiting.popleft()
-        waiter: asyncio.Future[Connection] = loop.create_future()
-        self._waiting.append(waiter)
-        timer = loop.call_later(self._patience, _give_up, waiter)
+        waiter: asyncio.Future[WatchedConnection] = loop.create_future()
+        self._waiting.append((waiter, loop.time() + self._patience))
+        if not self._timed:
+            self._timed = True
+            loop.call_later(self._patience, self._give_up)
         try:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:  # a connection came at the same moment
                 self.give(waiter.result())
             raise
-        finally:
-            timer.cancel()
 
-    def _replace(self, connection: Connection) -> None:
+    def _give_up(self) -> None:
+        """Refuses those who have waited too long. All wait equally long: one timer, for the first, does for all."""
+        loop = asyncio.get_running_loop()
+        while self._waiting and (self._waiting[0][0].done() or self._waiting[0][1] <= loop.time()):
+            waiter, _ = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unavailable())
+        self._timed = bool(self._waiting)
+        if self._timed:
+            loop.call_at(self._waiting[0][1], self._give_up)
+
+    def _replace(self, connection: WatchedConnection) -> None:
+        connection.release()
         connection.pgconn.finish()
         self._connect()
 
@@ -102,7 +117,7 @@ class Pool:
     async def _make(self) -> None:
         while True:
             try:
-                connection = await AsyncConnection.connect(self._dsn, **self._arguments)
+                connection = await WatchedConnection.connect(self._dsn, **self._arguments)
             except Exception:  # noqa: BLE001  whatever it was, the pool must not shrink; the health check says so
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
@@ -126,15 +141,3 @@ class Loan:
     async def __aexit__(self, *_: object) -> None:
         """Gives it back, whatever happened."""
         self._pool.give(self._connection)
-
-
-def _give_up(waiter: asyncio.Future[Connection]) -> None:
-    if not waiter.done():
-        waiter.set_exception(Unavailable())
-
-
-def _hung_up(connection: Connection) -> bool:
-    """Whether the server has said goodbye: on an idle connection nobody says anything else."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
