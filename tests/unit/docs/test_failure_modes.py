@@ -21,7 +21,7 @@ TESTS = re.findall(r"`(tests/[^`:]+\.py)::(\w+)(?:\[(\w+)\])?`", TEXT)
 
 
 def test_every_part_has_its_section() -> None:
-    assert list(SECTIONS) == ["An API process", "A background worker", "PostgreSQL", "Redis", "Rate limits"]
+    assert list(SECTIONS) == ["An API process", "A background worker", "PostgreSQL", "Redis", "Rate limits", "Sign-in"]
 
 
 @pytest.mark.parametrize("part", SECTIONS)
