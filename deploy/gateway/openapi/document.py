@@ -318,6 +318,11 @@ def _tidy(node: Node) -> None:
         text = re.sub(r"^\([A-Z_]+\) ", "", node["description"])
         text = re.sub(r"(?m)^\s*[a-z]+\.[a-z_]+ = .*\n?", "", text)
         node["description"] = _reflow(text)
+    # What an answer does not have is absent, never null: only a request can say null, to clear a field.
+    match node:
+        case {"readOnly": True, "oneOf": [{"$ref": kind}, {"type": "null"}]}:
+            del node["oneOf"]
+            node["$ref"] = kind
 
 
 def _reads(rpc: MethodDescriptor) -> bool:
