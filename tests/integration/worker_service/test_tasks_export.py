@@ -27,7 +27,7 @@ from worker_service.runner import Runner
 from worker_service.settings import WorkerSettings
 
 
-def _tasks(jobs: Jobs, owner: uuid.UUID, number: int, **columns: str) -> None:
+def make_tasks(jobs: Jobs, owner: uuid.UUID, number: int, **columns: str) -> None:
     """Inserts tasks with ids that rise; `columns` are SQL, in which `n` counts from 1."""
     chosen = {"title": "'task ' || n", **columns}
     jobs.connection.execute(
@@ -75,7 +75,7 @@ def result(jobs: Jobs, id_: uuid.UUID) -> bytes:
 
 def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: WorkerSettings, jobs: Jobs) -> None:
     owner, other = jobs.user(), jobs.user("bob@example.com")
-    _tasks(
+    make_tasks(
         jobs,
         owner,
         600,
@@ -83,7 +83,7 @@ def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: Worker
         description="E'two\\r\\nlines'",
         due_time="'2026-01-02'",
     )
-    _tasks(jobs, other, 3)
+    make_tasks(jobs, other, 3)
     jobs.connection.execute("UPDATE tasks SET delete_time = now(), purge_time = now() WHERE title = 'task 600'")
     id_ = export(jobs, owner, "CSV")
     run(settings)
@@ -100,7 +100,7 @@ def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: Worker
 
 def test_ndjson_has_the_tasks_as_rest_shows_them(settings: WorkerSettings, jobs: Jobs) -> None:
     owner = jobs.user()
-    _tasks(jobs, owner, 2, labels="""'{"a": "b"}'""", state="'DONE'", complete_time="'2026-01-02T03:04:05.678901'")
+    make_tasks(jobs, owner, 2, labels="""'{"a": "b"}'""", state="'DONE'", complete_time="'2026-01-02T03:04:05.678901'")
     id_ = export(jobs, owner)
     run(settings)
     lines = result(jobs, id_).splitlines()
@@ -116,8 +116,8 @@ def test_ndjson_has_the_tasks_as_rest_shows_them(settings: WorkerSettings, jobs:
 
 def test_an_export_is_of_what_its_caller_may_see(settings: WorkerSettings, jobs: Jobs) -> None:
     owner, other = jobs.user(), jobs.user("bob@example.com")
-    _tasks(jobs, owner, 2)
-    _tasks(jobs, other, 3)
+    make_tasks(jobs, owner, 2)
+    make_tasks(jobs, other, 3)
     jobs.connection.execute(
         "UPDATE tasks SET delete_time = now(), purge_time = now() WHERE owner_id = %s AND title = 'task 1'", [other]
     )
@@ -139,7 +139,7 @@ def test_an_export_goes_on_where_the_last_attempt_ended(
 ) -> None:
     monkeypatch.setattr(tasks_export, "PART", 100)
     owner = jobs.user()
-    _tasks(jobs, owner, 1000)
+    make_tasks(jobs, owner, 1000)
     id_ = export(jobs, owner)
     written = store.Writer.close
     parts = []
@@ -166,7 +166,7 @@ def test_a_cancelled_export_leaves_no_file(
     settings: WorkerSettings, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = jobs.user()
-    _tasks(jobs, owner, 3)
+    make_tasks(jobs, owner, 3)
     id_ = export(jobs, owner)
     monkeypatch.setattr(Context, "cancelled", True)
     run(settings)
