@@ -30,7 +30,7 @@ containers: .venv/.dev .cache/bin/grpcurl ## Build the images, run docker-compos
 chaos: .venv/.dev ## Kill everything under load and compare every row (ONLY=F1,F4 SEED=7 APART=0.2,2)
 	@exec $(BIN)/python -m tests.chaos $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(APART),--apart $(APART))
 
-lint: .venv/.dev ## Check style, types, imports, and that the generated stubs are fresh
+lint: .venv/.dev ## Check style, types, imports, that the stubs are fresh and the migrations one chain
 	@echo "ruff" && $(BIN)/ruff check && $(BIN)/ruff format --check
 	@echo "mypy" && $(BIN)/python -m mypy .
 	@echo "lint-imports" && $(BIN)/lint-imports
@@ -39,6 +39,8 @@ lint: .venv/.dev ## Check style, types, imports, and that the generated stubs ar
 		|| { echo 'taskhub: the stubs are older than the .proto files: run `make protos`' >&2; exit 1; }
 	@echo "access" && $(BIN)/python -m docs.generate .cache/access.md && diff docs/access.md .cache/access.md \
 		|| { echo 'taskhub: docs/access.md is older than the .proto files: run `make protos`' >&2; exit 1; }
+	@echo "migrations" && TASKHUB_DATABASE_URL=postgresql://nobody@127.0.0.1:1/nowhere \
+		$(BIN)/python -W error::UserWarning -m migrations sql >/dev/null # fails unless they are one chain
 	@echo "buf lint" && $(BIN)/buf lint .cache/image.binpb
 
 bench: .venv/.bench .cache/bench-celery/.installed ## Measure against the goals of speed, for some minutes (ONLY=S1,S5: these rows)
