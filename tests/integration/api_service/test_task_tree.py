@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -165,3 +166,62 @@ def test_a_part_that_comes_while_the_whole_is_closed(api: Api, alice: Account) -
         [reason] = reasons(tries, alice)
         done = get(api, alice, whole).state == Task.DONE
         assert reason == ("PARENT_CLOSED" if done else "SUBTASKS_OPEN")
+
+
+#: Rows that break what docs/tasks.md says holds at any time.
+BROKEN = """
+WITH RECURSIVE mine AS (SELECT * FROM tasks WHERE owner_id = %(owner)s), line AS (
+    SELECT id, parent_id, 1 AS depth FROM mine
+    UNION ALL
+    SELECT line.id, mine.parent_id, depth + 1 FROM line JOIN mine ON mine.id = line.parent_id WHERE depth < 10
+)
+SELECT id, 'too deep or in a circle' FROM line WHERE depth > 8
+UNION ALL
+SELECT part.id, 'open part of what is closed' FROM mine AS part JOIN mine AS whole ON whole.id = part.parent_id
+WHERE part.delete_time IS NULL AND part.complete_time IS NULL AND part.state <> 'CANCELLED'
+    AND whole.state IN ('DONE', 'CANCELLED')
+UNION ALL
+SELECT part.id, 'live part of what is deleted' FROM mine AS part JOIN mine AS whole ON whole.id = part.parent_id
+WHERE part.delete_time IS NULL AND whole.delete_time IS NOT NULL
+"""
+
+REFUSALS = {
+    "CONTENTION", "PARENT_CLOSED", "PARENT_DELETED", "RESOURCE_NOT_FOUND", "STATE_TRANSITION_INVALID", "SUBTASKS_EXIST",
+    "SUBTASKS_OPEN", "SUBTASK_CYCLE", "TASK_NOT_DELETED", "TREE_LIMIT_EXCEEDED",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_holds_at_any_time_holds_when_calls_race(api: Api, alice: Account, seed: int) -> None:
+    names = [api.task(alice).name for _ in range(10)]
+    requests: list[tuple[str, Callable[[random.Random], Any]]] = [
+        ("UpdateTask", lambda dice: put(dice.choice(names), dice.choice([*names, ""]))),
+        ("UpdateTask", lambda dice: put(dice.choice(names), dice.choice(names))),
+        ("CompleteTask", lambda dice: v1.CompleteTaskRequest(name=dice.choice(names), force=dice.random() < 0.5)),
+        ("ReopenTask", lambda dice: v1.ReopenTaskRequest(name=dice.choice(names))),
+        ("DeleteTask", lambda dice: v1.DeleteTaskRequest(name=dice.choice(names), force=dice.random() < 0.5)),
+        ("UndeleteTask", lambda dice: v1.UndeleteTaskRequest(name=dice.choice(names))),
+        (
+            "BatchUpdateTasks",
+            lambda dice: v1.BatchUpdateTasksRequest(
+                requests=[put(name, dice.choice(names)) for name in dice.sample(names, 3)]
+            ),
+        ),
+    ]
+    found: set[str] = set()
+
+    def run(dice: random.Random) -> None:
+        for _ in range(60):
+            method, request = dice.choice(requests)
+            try:
+                getattr(api.tasks, method)(request(dice), metadata=alice.metadata)
+            except grpc.RpcError as error:
+                found.add(refusal(error).reason)
+
+    threads = [threading.Thread(target=run, args=(random.Random(10 * seed + n),)) for n in range(6)]  # noqa: S311
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found <= REFUSALS
+    assert api.execute(BROKEN, {"owner": alice.id}) == []

@@ -41,6 +41,11 @@ def test_what_was_created_is_what_is_read(api: Api, alice: Account) -> None:
     assert read.due_time.nanos == 123_456_000
 
 
+@pytest.mark.parametrize("title", [" x", "👩‍🚀", "é", "…", "日本"])
+def test_a_title_that_can_be_seen_is_kept_as_it_is(api: Api, alice: Account, title: str) -> None:
+    assert api.task(alice, title).title == title
+
+
 def test_output_only_fields_of_a_new_task_are_ignored(api: Api, alice: Account) -> None:
     wanted = task_pb2.Task(title="Mine", state=task_pb2.Task.DONE, owner="users/other", etag="x")
     created = api.tasks.CreateTask(v1.CreateTaskRequest(task=wanted), metadata=alice.metadata)
@@ -54,6 +59,8 @@ def test_output_only_fields_of_a_new_task_are_ignored(api: Api, alice: Account) 
         ("task.title", task_pb2.Task()),
         ("task.title", task_pb2.Task(title="x" * 201)),
         ("task.title", task_pb2.Task(title="next\u0085line")),
+        ("task.title", task_pb2.Task(title="next\u2028line")),
+        ("task.title", task_pb2.Task(title=" \u00a0\u200b\u3164")),
         ("task.description", task_pb2.Task(title="x", description="nul\0")),
         ("task.priority", task_pb2.Task.FromString(b"\x12\x01x\x28\x63")),  # title "x", priority 99
         ('task.labels["Upper"]', task_pb2.Task(title="x", labels={"Upper": "case"})),
