@@ -104,6 +104,25 @@ def test_an_order_is_kept_across_pages(api: Api, board: Account, order_by: str, 
     assert listed(api, board, "priority:LOW OR priority != LOW", order_by) == expected
 
 
+def test_a_list_shows_what_get_shows(api: Api, alice: Account, bob: Account) -> None:
+    parent = make(api, alice, "Whole").name
+    plain, full = (
+        make(api, alice, "Part"),
+        make(
+            api, alice, "Part", description="All of it", labels={"a": "1", "b": 'é"\\'}, priority="URGENT",
+            due_time={"seconds": 1, "nanos": 999_999_000}, remind_time={"seconds": 253402300799},
+            assignee=bob.name, parent_task=parent,
+        ),
+    )  # fmt: skip
+    api.tasks.CompleteTask(v1.CompleteTaskRequest(name=full.name), metadata=alice.metadata)
+    api.tasks.DeleteTask(v1.DeleteTaskRequest(name=full.name), metadata=alice.metadata)
+    request = v1.ListTasksRequest(filter="title = Part", order_by="name", show_deleted=True)
+    shown = api.tasks.ListTasks(request, metadata=alice.metadata).tasks
+    got = [api.tasks.GetTask(v1.GetTaskRequest(name=each.name), metadata=alice.metadata) for each in (plain, full)]
+    assert list(shown) == got
+    assert {field.name for field, _ in got[1].ListFields()} == set(task_pb2.Task.DESCRIPTOR.fields_by_name)
+
+
 def test_the_filter_of_an_administrator_reaches_everybody(api: Api, board: Account, admin: Account) -> None:
     stranger = "Quarterly report of a stranger"
     assert listed(api, admin, f'owner = "{board.name}" quarterly') == [MILK, REPORT]
