@@ -66,15 +66,20 @@ def idempotency_records(connection: Connection, _: WorkerSettings) -> Iterator[i
 
 
 def events(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
-    """Old events that have their position. The counter of positions stands where it stood."""
+    """Old events that have their position. The counter of positions stands where it stood, and knows what is gone."""
     return _batches(
         connection,
         """
         WITH oldest AS (
-            SELECT id FROM events ORDER BY id LIMIT %(limit)s
+            SELECT id, position, create_time FROM events ORDER BY id LIMIT %(limit)s
+        ), doomed AS (
+            SELECT id, position FROM oldest
+            WHERE position IS NOT NULL AND create_time < now() - make_interval(secs => %(retention)s)
+        ), noted AS (
+            UPDATE event_counter SET purged = last FROM (SELECT max(position) AS last FROM doomed) AS gone
+            WHERE last > purged
         )
-        DELETE FROM events USING oldest WHERE events.id = oldest.id AND position IS NOT NULL
-            AND create_time < now() - make_interval(secs => %(retention)s)
+        DELETE FROM events USING doomed WHERE events.id = doomed.id
         """,
         retention=settings.event_retention_seconds,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.figures import Figure, Goal, Spread
 from bench.harness import Bench
-from bench.rows import calls, depth, jobs
+from bench.rows import calls, depth, jobs, streams
 from tests.support.kinds import NOOP, ROW
 
 #: Measured once a run, whichever rows ask for it.
@@ -74,6 +74,22 @@ def s8(bench: Bench) -> list[Figure]:
     ]
 
 
+def s12(bench: Bench) -> list[Figure]:
+    """How soon many streams hear of a change, and what they take."""
+    rounds = streams.watching(bench)
+    what = "1,000 WatchTasks streams on 10 connections, 3 events a second: commit to client, p99"
+    return [
+        Figure("S12", what, _percentile([each.late_ms for each in rounds], 99), Goal(250, at_most=True, unit="ms")),
+        Figure(
+            "S12",
+            "memory of the API process a WatchTasks stream",
+            # The first round: later ones find what earlier ones gave back.
+            Spread.of([rounds[0].stream_kib]),
+            Goal(40, at_most=True, unit="KiB"),
+        ),
+    ]
+
+
 ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "S1": s1,
     "S2": s2,
@@ -82,6 +98,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "S7": s7,
     "S7b": s7b,
     "S8": s8,
+    "S12": s12,
     "S6": s6,  # leaves two million tasks behind
 }
 

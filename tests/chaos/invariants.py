@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from tests.chaos.evidence import Evidence, Finding, median, p99
@@ -222,6 +222,32 @@ def gone_in_time(evidence: Evidence) -> Finding:
     stops = evidence.named("gone: ")
     slow = [f"{span.name} took {span.seconds:.1f} s" for span in stops if span.seconds > GONE]
     return Finding({"stops": len(stops), "slowest stop s": max((span.seconds for span in stops), default=0.0)}, slow)
+
+
+def every_event_is_seen_once_in_order(evidence: Evidence) -> Finding:
+    """The watching client got exactly what the log holds of its changes, in the order of positions."""
+    seen = [line["event"] for line in evidence.lines("event")]
+    held = {line["change"] for line in evidence.lines("sent") if line.get("held")}
+    rows = evidence.query(
+        "SELECT id, position, actor FROM events WHERE actor LIKE 'chaos/%%' ORDER BY position NULLS LAST", []
+    )
+    log = [row["id"] for row in rows]
+    missing, twice = set(log) - set(seen), len(seen) - len(set(seen))
+    wrong = [f"{len(missing)} events of {len(log)} were never seen"] if missing else []
+    wrong += [f"{twice} events were seen twice"] if twice else []
+    if not wrong and seen != log:
+        wrong.append("the events came in another order than the log's")
+    acknowledged = {line["change"] for line in evidence.lines("ok") if "change" in line}
+    if lost := acknowledged - {row["actor"] for row in rows}:
+        wrong.append(f"{len(lost)} acknowledged changes are not in the log")
+    # How many came after one with a higher id: without any, nothing was out of order and nothing was tried.
+    late = sum(id_ < highest for id_, highest in zip(log, accumulate(log, max), strict=True))
+    if held and not late:
+        wrong.append("no change was committed out of order")
+    reconnects = len(evidence.lines("connected"))
+    return Finding(
+        {"lost": len(missing), "twice": twice, "events": len(log), "late": late, "streams": reconnects}, wrong
+    )
 
 
 def nothing_waits_for_a_lease(evidence: Evidence) -> Finding:

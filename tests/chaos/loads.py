@@ -14,16 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import psycopg
 from psycopg import AsyncConnection
 from taskhub.v1 import task_pb2, task_service_pb2
 
+from shared.events import INSERT_EVENT, new_event
 from shared.kinds import JobKind
 from shared.outbox import CHANNEL, INSERT_JOB, new_job
 from tests.chaos import kinds
-from tests.chaos.client import Client, Target
+from tests.chaos.client import Client, Target, may_retry
 from tests.chaos.ledger import Ledger
 from tests.support import kinds as probes
+
+#: Who changes something at the same time, in F12.
+_WRITERS = 20
 
 
 class Flag(Protocol):
@@ -199,6 +204,56 @@ async def share_keys(caller: Caller, keys: int, callers: int) -> None:
             *(client.call(client.tasks.CreateTask, request, key, does="task.created") for client in clients)
         )
     for client in clients:
+        await client.close()
+
+
+async def watch_changes(caller: Caller, changes: int, reconnects: int) -> None:
+    """Watches, hanging up at random, while many write: some keep their transaction open over the commits of others."""
+    begun = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_watch(caller, changes, reconnects / changes, begun))
+        await begun.wait()
+        for number in range(_WRITERS):
+            group.create_task(_change(caller, number, changes // _WRITERS))
+
+
+async def _change(caller: Caller, writer: int, count: int) -> None:
+    """Writes events as a change of a task does, each in a transaction of its own, once each: nothing is retried."""
+    async with await AsyncConnection.connect(caller.target.database) as connection:
+        for number in range(count):
+            name, held = f"chaos/{writer}-{number}", caller.rng.random() < 1 / 10
+            caller.ledger.note("sent", change=name, held=held)
+            resource = f"tasks/{uuid.uuid4()}"
+            await connection.execute(INSERT_EVENT, new_event("task.updated", resource, name, owner_id=None, changes={}))
+            if held:  # its id is taken: others commit theirs before it
+                await asyncio.sleep(caller.rng.uniform(0, 0.3))
+            await connection.commit()
+            caller.ledger.note("ok", change=name)
+            await asyncio.sleep(caller.rng.uniform(0, 0.02))
+
+
+async def _watch(caller: Caller, count: int, hang_up: float, begun: asyncio.Event) -> None:
+    token, seen = "", 0
+    while seen < count:
+        client = Client(caller.target, caller.ledger, caller.rng)
+        request = task_service_pb2.WatchTasksRequest(resume_token=token, kinds=["task.updated"])
+        call = client.tasks.WatchTasks(request, metadata=list(caller.target.headers))
+        try:
+            async for response in call:
+                if response.HasField("heartbeat"):
+                    caller.ledger.note("connected", token=response.resume_token)
+                    begun.set()
+                elif response.event.actor.startswith("chaos/"):
+                    caller.ledger.note("event", event=int(response.event.name.rpartition("/")[2]))
+                    seen += 1
+                token = response.resume_token or token
+                if seen >= count or caller.rng.random() < hang_up:
+                    break
+        except grpc.aio.AioRpcError as error:
+            if not may_retry(error):
+                raise
+            await asyncio.sleep(0.1)
+        call.cancel()
         await client.close()
 
 

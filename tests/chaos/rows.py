@@ -197,4 +197,17 @@ F10 = Row(
     short={"good": 100},
 )
 
-ROWS = {row.id: row for row in (F1, F2, F3, F4, F5, F6, F7, F8, F9, F10)}
+F12 = Row(
+    "F12",
+    fault="the client hangs up at random; API servers are killed",
+    load="a WatchTasks client; changes from many writers, some in transactions held open",
+    must="every event once, in order, none skipped",
+    loads=lambda n: [l.load(l.watch_changes, changes=int(n["changes"]), reconnects=int(n["reconnects"]))],
+    schedule=lambda n, apart: f.each(apart, *[f.kill_api_server] * int(n["kills"])),
+    invariants=[i.every_event_is_seen_once_in_order],
+    long={"changes": 10_000, "reconnects": 100, "kills": 5},
+    short={"changes": 600, "reconnects": 10, "kills": 1},
+    apart=(1.0, 3.0),
+)
+
+ROWS = {row.id: row for row in (F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12)}

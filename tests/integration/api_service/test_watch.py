@@ -313,3 +313,11 @@ def test_history_is_paged_and_filtered_and_outlives_the_deletion(api: Api, alice
     request = task_service_pb2.ListTaskEventsRequest(parent=task.name, kinds=["task.completed", "task.created"])
     page = api.tasks.ListTaskEvents(request, metadata=alice.metadata)
     assert [event.kind for event in page.events] == ["task.completed"] * 3 + ["task.created"]
+
+
+@pytest.mark.usefixtures("sequencer")
+def test_an_event_with_a_name_that_is_none_stops_nobody(api: Api, admin: Account) -> None:
+    watch = Watch(api, admin, task="")
+    api.execute("INSERT INTO events (kind, resource, actor) VALUES ('task.updated', 'tasks/0', 'system')")
+    task = api.task(admin)
+    assert [watch.event().task, watch.event().task] == ["tasks/0", task.name]

@@ -228,6 +228,8 @@ def test_old_events_go_and_positions_go_on(settings: WorkerSettings, jobs: Jobs,
     Sequencer(database).run_once()
     positions = jobs.connection.execute("SELECT position FROM events ORDER BY id").fetchall()
     assert [row["position"] for row in positions] == [4, 5]
+    # So that nobody resumes across the gap.
+    assert jobs.connection.execute("SELECT purged FROM event_counter").fetchone() == {"purged": 3}
 
 
 class TestHousekeeper:
