@@ -69,14 +69,18 @@ def marked(message: Message) -> Iterator[str]:
             yield value
 
 
-def play(scene: Scene) -> None:
-    """Calls every RPC: well, with the same key again, and badly. Then what a person does, and what breaks."""
+def call_everything(scene: Scene) -> None:
+    """Calls every RPC: well, with the same key again, and badly."""
     for path, method in METHODS.items():
         role = "ADMIN" if method.access.kind == AccessRule.ADMIN or path in AS_ADMIN else "MEMBER"
         caller = scene.api.account(role)
         request, metadata = GOOD[path](scene.api, caller), caller.with_key(path)
         for each in (request, request, BAD[path][1] if path in BAD else request):
             scene.call(path, each, metadata)
+
+
+def go_on(scene: Scene) -> None:
+    """Does what a person does, and what breaks."""
     alice = scene.api.account()
     register(scene, "carol@example.com")
     misplace(scene, alice)
@@ -141,22 +145,26 @@ def text(message: EmailMessage) -> str:
 
 
 @pytest.fixture(scope="module")
-def scene(postgres: Postgres, redis_server: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    started = Processes(tmp_path_factory.mktemp("secrets"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def scene(postgres: Postgres, redis_server: Redis, processes: Processes) -> Iterator[Scene]:
     """Everything played, stopped, and gathered by place."""
-    processes, mailbox = Processes(tmp_path_factory.mktemp("secrets")), Mailbox()
+    mailbox = Mailbox()
     mailbox.start()
     redis_server.command("FLUSHALL")
     with Collector() as collector, postgres.clone() as url:
-        told = {
-            "TASKHUB_BROKER_URL": redis_server.url,
-            "TASKHUB_LOG_LEVEL": "DEBUG",
-            "TASKHUB_OTLP_ENDPOINT": collector.url,
-        }
-        api = Api(processes, url, **told)
+        told = {"TASKHUB_LOG_LEVEL": "DEBUG", "TASKHUB_OTLP_ENDPOINT": collector.url}
+        api = Api(processes, url, TASKHUB_BROKER_URL=redis_server.url, **told)
+        scene = Scene(api, mailbox)
+        call_everything(scene)  # before there is a worker: some samples are jobs, which it would take
         more = {"TASKHUB_SMTP_URL": mailbox.url, "TASKHUB_WORKER_METRICS_ADDRESS": f"127.0.0.1:{free_port()}"}
         worker = processes.start("worker_service", environment=api.environment | more)
-        scene = Scene(api, mailbox)
-        play(scene)
+        go_on(scene)
         eventually(lambda: api.execute("SELECT 1 WHERE NOT EXISTS (SELECT FROM jobs WHERE state = 'RUNNING')"))
         scene.secrets |= {link for message in mailbox.messages for link in LINK.findall(text(message))}
         scene.places["Redis"] = everything_in_redis(redis_server)
