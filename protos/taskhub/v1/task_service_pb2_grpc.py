@@ -329,7 +329,7 @@ class TaskServiceServicer:
 
     def ListTaskEvents(self, request, context):
         """Lists what happened to a task, newest first, a page at a time. Whoever can see the task can see its history, also of a
-        deleted one until it is purged. Events are kept for a time that the operator sets, 90 days unless told otherwise.
+        deleted one until it is purged. Events are kept for a time that the operator sets, a year unless told otherwise.
 
         Errors: NOT_FOUND; INVALID_ARGUMENT (PAGE_TOKEN_INVALID) for a page token that is malformed, or that was given out for
         other arguments or another caller.
