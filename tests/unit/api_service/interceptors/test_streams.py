@@ -24,6 +24,7 @@ from api_service.interceptors.deadline import Deadline
 from api_service.interceptors.errors import Errors
 from api_service.interceptors.observation import Observation
 from api_service.interceptors.steps import Step
+from api_service.interceptors.streams import Streams
 from api_service.interceptors.validation import Validation
 from api_service.methods import Method, methods
 from api_service.origin import Proxies
@@ -62,6 +63,7 @@ class Served:
 
     channel: grpc.aio.Channel
     observation: Observation
+    streams: Streams
     lines: io.StringIO
     #: What a servicer has noted.
     notes: list[str] = field(default_factory=list)
@@ -103,7 +105,9 @@ async def serving(down: Down = nothing, up: Up = join, *, upload: float = 10) ->
     observation = Observation(Tracer("test", None), AccessLog(enabled=True, stream=lines))
     streams = [method("Down", server=True), method("Up", client=True)]
     # The bounds of unary calls, so short that a stream which they bound would not survive.
-    steps: list[Step] = [observation, Errors(), Deadline(0.01, 0.01, upload), Validation()]
+    no_verifier: Any = None
+    looked_after = Streams(no_verifier)
+    steps: list[Step] = [observation, Errors(), Deadline(0.01, 0.01, upload), looked_after, Validation()]
     chain = Chain({each.path: each for each in streams}, steps)
 
     async def answer(request: Any, _: StreamCall) -> AsyncIterator[StringValue]:
@@ -127,7 +131,7 @@ async def serving(down: Down = nothing, up: Up = join, *, upload: float = 10) ->
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        served = Served(channel, observation, lines)
+        served = Served(channel, observation, looked_after, lines)
         yield served
     await server.stop(5)
 
@@ -221,6 +225,31 @@ async def test_a_stream_has_its_callers_deadline_and_no_other() -> None:
             await call.read()
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: served.notes)
+
+
+async def test_a_caller_that_does_not_read_is_cut_and_nothing_is_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def plenty(served: Served) -> AsyncIterator[StringValue]:
+        while True:
+            served.notes.append("sent")
+            yield StringValue(value="x" * 1_000_000)
+
+    async with serving(plenty) as served:
+        call = served.down()
+        await served.streams.run_once()
+        assert not served.logged(), "it has had no time yet"
+        monkeypatch.setattr("api_service.interceptors.streams.STALLED", 0.3)
+
+        async def cut() -> None:
+            while not served.logged():
+                await asyncio.sleep(0.1)
+                await served.streams.run_once()
+
+        await asyncio.wait_for(cut(), 10)
+        [line] = served.logged()
+        assert (line["code"], line["reason"]) == ("RESOURCE_EXHAUSTED", "STREAM_STALLED")
+        assert served.notes[-1] == "closed"
+        assert len(served.notes) < 60
+        call.cancel()
 
 
 async def test_each_message_of_an_upload_is_checked() -> None:
