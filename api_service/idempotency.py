@@ -7,9 +7,9 @@ this process wait for each other in memory, without a connection; callers in oth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -54,7 +54,7 @@ class Idempotency:
         self._database = database
         self._secrets = secrets
         self._lock_timeout = lock_timeout
-        self._turns: dict[tuple[str, str, str], _Turn] = {}
+        self._queues: dict[tuple[str, str, str], _Queue] = {}
 
     def record(
         self, call: Call, request: Message, *, subject: str | None = None, content: bytes = b""
@@ -109,18 +109,13 @@ class Idempotency:
                     return response
             return await self.replay(call, record)
 
-    @asynccontextmanager
-    async def claiming(self, call: Call) -> AsyncIterator[None]:
+    def claiming(self, call: Call) -> _Claiming:
         """Bounds how long a claim may wait in PostgreSQL for the call that holds the key in another process.
 
         PostgreSQL itself keeps the lock timeout; only a caller who hangs up sooner needs a timer of ours.
         """
         patience = self._patience(call)
-        try:
-            async with asyncio.timeout(patience if patience < self._lock_timeout else None):
-                yield
-        except (psycopg.errors.LockNotAvailable, TimeoutError):
-            raise IdempotencyKeyInUse from None
+        return _Claiming(patience if patience < self._lock_timeout else None)
 
     def _patience(self, call: Call) -> float:
         """Returns the seconds until the lock timeout, or until just before the caller would hang up."""
@@ -150,32 +145,83 @@ class Idempotency:
         call.initial_metadata.append(("idempotency-replayed", "true"))
         return bytes(response)
 
-    @asynccontextmanager
-    async def turn(self, call: Call, record: Record) -> AsyncIterator[None]:
+    def turn(self, call: Call, record: Record) -> _Turn:
         """Waits until no other call of this process holds the key."""
-        name = (record.principal, record.method, record.key)
-        turn = self._turns.setdefault(name, _Turn())
-        turn.waiting += 1
-        try:
-            try:
-                # No timer for the only one who wants the key, as is usual.
-                async with asyncio.timeout(self._patience(call) if turn.waiting > 1 else None):
-                    await turn.lock.acquire()
-            except TimeoutError:
-                raise IdempotencyKeyInUse from None
-            try:
-                yield
-            finally:
-                turn.lock.release()
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._turns[name]
+        return _Turn(self._queues, (record.principal, record.method, record.key), self._patience(call))
 
 
-class _Turn:
+class _Queue:
     """Who waits for a key."""
+
+    __slots__ = ("lock", "waiting")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.waiting = 0
+
+
+# Classes: a generator's context manager costs several times as much, and every mutation enters both.
+
+
+class _Turn:
+    """A place in the queue for a key, for the length of a block."""
+
+    __slots__ = ("_name", "_patience", "_queue", "_queues")
+
+    def __init__(self, queues: dict[tuple[str, str, str], _Queue], name: tuple[str, str, str], patience: float) -> None:
+        self._queues = queues
+        self._name = name
+        self._patience = patience
+
+    async def __aenter__(self) -> None:
+        """Raises IdempotencyKeyInUse where the others take too long."""
+        self._queue = self._queues.get(self._name) or _Queue()
+        self._queues[self._name] = self._queue
+        self._queue.waiting += 1
+        try:
+            if self._queue.waiting == 1:  # no timer for the only one who wants the key, as is usual
+                await self._queue.lock.acquire()
+            else:
+                async with asyncio.timeout(self._patience):
+                    await self._queue.lock.acquire()
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, TimeoutError):
+                raise IdempotencyKeyInUse from None
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Lets the next one in."""
+        self._queue.lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._queue.waiting -= 1
+        if not self._queue.waiting:
+            del self._queues[self._name]
+
+
+class _Claiming:
+    """The time that a claim may take, for the length of a block."""
+
+    __slots__ = ("_timeout",)
+
+    def __init__(self, seconds: float | None) -> None:
+        self._timeout = None if seconds is None else asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        """Begins to count."""
+        if self._timeout is not None:
+            await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raises IdempotencyKeyInUse where the time was over, here or in PostgreSQL."""
+        if self._timeout is not None:
+            try:
+                await self._timeout.__aexit__(kind, error, traceback)
+            except TimeoutError:
+                raise IdempotencyKeyInUse from None
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            raise IdempotencyKeyInUse from None
