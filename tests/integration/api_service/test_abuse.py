@@ -21,6 +21,9 @@ from tests.support.servers import Postgres, Processes
 
 MIB = 1024 * 1024
 ACK = 1
+CONTINUATION = 9
+#: Bytes of the largest frame that a server takes by default (RFC 9113).
+FRAME = 16_384
 LIST = "/taskhub.v1.TaskService/ListTasks"
 SECONDS = 2
 
@@ -143,6 +146,23 @@ def test_ten_thousand_streams_on_a_connection(api: Api, connect: Callable[..., R
     raw.read(SECONDS + 8, enough=10_000)
     assert raw.closed or raw.ended["reset"] >= 9_000, raw.ended
     assert memory(api) - before < 64
+    serves(api, caller)
+
+
+def test_headers_of_a_mebibyte(api: Api, connect: Callable[..., Raw]) -> None:
+    caller, before = api.account(), memory(api)
+    for _ in range(20):
+        raw = connect()
+        block = raw.headers(LIST, (*caller.metadata, ("x-padding", "x" * MIB)))
+        parts = [block[at : at + FRAME] for at in range(0, len(block), FRAME)]
+        for number, part in enumerate(parts):
+            last = END_HEADERS if number == len(parts) - 1 else 0
+            raw.send(frame(CONTINUATION if number else HEADERS, last, 1, part))
+        raw.send(frame(DATA, END_STREAM, 1, bytes(5)))
+        raw.read(SECONDS, enough=1)
+        assert raw.closed or raw.ended.total()
+        assert raw.ended["0"] == 0, raw.ended
+    assert memory(api) - before < 32
     serves(api, caller)
 
 
