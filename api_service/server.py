@@ -36,6 +36,7 @@ from api_service.health import Health
 from api_service.idempotency import Idempotency
 from api_service.interceptors.access_log import AccessLog
 from api_service.interceptors.authentication import Authentication
+from api_service.interceptors.bounds import Bounds
 from api_service.interceptors.chain import Chain
 from api_service.interceptors.deadline import Deadline
 from api_service.interceptors.errors import Errors
@@ -121,6 +122,7 @@ class Server:
             [
                 self._observation,
                 Errors(),
+                Bounds(),
                 Deadline(settings.default_deadline, settings.maximum_deadline, settings.upload_deadline),
                 Authentication(verifier),
                 RateLimits(settings, self._lessor),

@@ -413,6 +413,13 @@ class AnswersUnread(TaskHubError):
     retry_after = 1.0
 
 
+class MetadataTooLarge(TaskHubError):
+    """The metadata of the call is larger than 16 KiB."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "METADATA_TOO_LARGE"
+
+
 class StreamsExhausted(TaskHubError):
     """Too many streams are open; try again later."""
 

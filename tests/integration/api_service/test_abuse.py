@@ -160,9 +160,8 @@ def test_headers_of_a_mebibyte(api: Api, connect: Callable[..., Raw]) -> None:
             raw.send(frame(CONTINUATION if number else HEADERS, last, 1, part))
         raw.send(frame(DATA, END_STREAM, 1, bytes(5)))
         raw.read(SECONDS, enough=1)
-        assert raw.closed or raw.ended.total()
-        assert raw.ended["0"] == 0, raw.ended
-    assert memory(api) - before < 32
+        assert raw.closed or raw.ended["8"] == 1, raw.ended
+    assert memory(api) - before < 64
     serves(api, caller)
 
 
