@@ -23,6 +23,8 @@ class Revocations:
         self._database = database
         self._window = access_token_seconds + 60
         self._sessions: frozenset[uuid.UUID] = frozenset()
+        #: What was added since the list was asked for last: the answer on its way may not know of it.
+        self._added: frozenset[uuid.UUID] = frozenset()
 
     def __contains__(self, session: uuid.UUID) -> bool:
         """Whether the session is known to be over."""
@@ -31,11 +33,14 @@ class Revocations:
     def add(self, *sessions: uuid.UUID) -> None:
         """Notes at once what this process itself revoked."""
         self._sessions |= set(sessions)
+        self._added |= set(sessions)
 
     async def load(self) -> None:
         """Reads the list."""
+        self._added = frozenset()
         async with self._database.connection() as connection:
-            self._sessions = frozenset(await queries.revoked_sessions(connection, self._window))
+            found = await queries.revoked_sessions(connection, self._window)
+        self._sessions = self._added.union(found)
 
     async def run(self) -> None:
         """Follows the list until it is cancelled. Without a database nothing new is revoked, and the old list stays."""
