@@ -17,7 +17,7 @@ from api_service.keys.ring import KeyRing
 from api_service.keys.rotation import JWKS_CACHE_SECONDS
 from api_service.sessions.service import Refusal, Sessions, Tokens
 from api_service.wire import set_time
-from shared.errors import RefreshTokenInvalid, TaskHubError
+from shared.errors import PasswordsBusy, RefreshTokenInvalid, TaskHubError
 from shared.ids import resource_name
 
 #: What GetJwks says of its own freshness; the gateway hands it on.
@@ -104,7 +104,10 @@ class AuthServicer:
         return auth_service_pb2.LoginResponse(tokens=_pair(outcome), user=outcome.principal.name)
 
     async def _rehash(self, user: queries.CredentialsRow, password: str) -> None:
-        hashed = await self._passwords.hash(password)
+        try:
+            hashed = await self._passwords.hash(password)
+        except PasswordsBusy:  # the session is open, and the next sign-in will do it
+            return
         async with self._database.connection() as connection:
             await queries.rehash(connection, user, hashed)
 
