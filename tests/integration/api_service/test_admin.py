@@ -10,7 +10,7 @@ import uuid
 import pytest
 from taskhub.v1 import auth_service_pb2, user_pb2, user_service_pb2
 
-from tests.support.api import Account, Api
+from tests.support.api import Account, Api, refused
 from tests.support.servers import ROOT, free_port
 
 ME = user_service_pb2.GetUserRequest(name="users/me")
@@ -44,6 +44,15 @@ def test_a_new_address_becomes_an_administrator_who_can_sign_in(api: Api) -> Non
 def test_an_account_becomes_an_administrator_with_the_new_password(api: Api, alice: Account) -> None:
     assert create(api, alice.email, "another password").stdout == f"{alice.name}\n"
     assert role(api, alice.email, "another password") == user_pb2.User.ADMIN
+
+
+def test_whoever_was_signed_in_before_becomes_no_administrator(api: Api, alice: Account) -> None:
+    """A refresh takes the account's role: a session of the old password would have become an administrator's."""
+    create(api, alice.email, "another password")
+    refresh = auth_service_pb2.RefreshTokenRequest(refresh_token=alice.refresh_token)
+    assert refused(api.auth.RefreshToken, refresh).reason == "REFRESH_TOKEN_INVALID"
+    kinds = api.execute("SELECT kind FROM events WHERE owner_id = %s AND actor = 'operator' ORDER BY id", (alice.id,))
+    assert kinds == [("user.role_changed",), ("user.password_changed",), ("session.revoked",)]
 
 
 @pytest.mark.parametrize(
