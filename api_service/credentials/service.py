@@ -20,7 +20,7 @@ from api_service.origin import Origin
 from api_service.principal import Principal
 from api_service.sessions import queries as sessions
 from api_service.sessions.queries import Ending
-from api_service.sessions.service import PASSWORD_CHANGED
+from api_service.sessions.service import PASSWORD_CHANGED, device
 from api_service.settings import ApiSettings
 from shared import events
 from shared.crypto import Secrets
@@ -66,7 +66,7 @@ class Credentials:
         """Changes the password of somebody who has given the one before; returns the sessions that end with it."""
         if not await queries.set_password(connection, user.id, password_hash, instead_of=account.password_version):
             raise PasswordWrong("current_password")  # somebody else has changed it in the meantime
-        await lockouts.forget(connection, self._guesses(user))
+        await self._admit(connection, user)
         return await self._password_changed(connection, user.id, user.name, origin, spared=user.session_id)
 
     async def request_reset(self, connection: Connection, email: str, origin: Origin) -> None:
@@ -109,7 +109,8 @@ class Credentials:
         if not await queries.set_password(connection, link.user_id, password_hash):
             raise LinkInvalid
         name = resource_name(PrincipalKind.USER, link.user_id)
-        await lockouts.forget(connection, self._limits.account(link.email), self._limits.owner(name))
+        here = self._limits.device(link.email, device(self._secrets, origin))
+        await lockouts.forget(connection, self._limits.account(link.email), self._limits.owner(name), here)
         return link.user_id, await self._password_changed(connection, link.user_id, name, origin)
 
     async def request_email(
@@ -118,6 +119,7 @@ class Credentials:
         """Mails a link to the new address and a notice to the old one; an address that is taken gets a notice too."""
         if email == account.email:
             raise EmailUnchanged
+        await self._admit(connection, user)
         id_ = new_id()
         await queries.drop_links(connection, user.id)  # only the newest counts
         await queries.insert_link(
@@ -130,7 +132,6 @@ class Credentials:
             email=email,
             old_email=account.email,
         )
-        await lockouts.forget(connection, self._guesses(user))
         await self._tell(connection, events.USER_EMAIL_CHANGE_REQUESTED, user.id, origin)
         await self._mail(connection, {"template": "email_change_requested", "link": str(id_)}, owner=user.id)
         if not await self.may_mail(connection, email):
@@ -177,6 +178,16 @@ class Credentials:
         await self._mail(connection, {"template": "password_changed", "user": str(user_id)}, owner=user_id)
         ending = Ending(PASSWORD_CHANGED, actor, origin)
         return await sessions.revoke_all(connection, user_id, ending, spared=spared)
+
+    async def _admit(self, connection: Connection, user: Principal) -> None:
+        """Forgets the failures of somebody who has given the right password. Raises SignInLocked.
+
+        Asked once more, at the end: guesses that arrive at once are worth no more than those that come in a row.
+        """
+        wait = await lockouts.hold(connection, self._guesses(user))
+        if wait is not None:
+            raise SignInLocked(wait)
+        await lockouts.forget(connection, self._guesses(user))
 
     def _guesses(self, user: Principal) -> Subject:
         return self._limits.owner(user.name)

@@ -63,13 +63,8 @@ class Sessions:
         self._signer = signer
 
     def device(self, origin: Origin) -> bytes:
-        """Returns what a device is known by: what it says it is, less all version numbers, and the network around it.
-
-        A browser that was updated is the same device, and so is one that got another address of its network (/24, and
-        of IPv6 /48).
-        """
-        program = re.sub(r"[0-9.]+", "", origin.user_agent)
-        return self._secrets.fingerprint(b"device", program.encode(), origin.network(24, 48).encode())
+        """Returns what the device of a caller is known by."""
+        return device(self._secrets, origin)
 
     async def open(self, connection: Connection, user_id: uuid.UUID, role: str, origin: Origin) -> Tokens:
         """Opens a session, and mails its owner if the device is a new one."""
@@ -121,7 +116,7 @@ class Sessions:
         return self._pair(principal, successor, expire)
 
     def _pair(self, principal: Principal, refresh_token: str, refresh_expire_time: datetime) -> Tokens:
-        access_token, access_expire_time = self._signer.sign(principal)
+        access_token, access_expire_time = self._signer.sign(principal, until=refresh_expire_time)
         return Tokens(access_token, access_expire_time, refresh_token, refresh_expire_time, principal)
 
 
@@ -152,6 +147,16 @@ async def revoke_all(
     """Ends every session of the caller, or every other one; returns those that were open."""
     spared = principal.session_id if keep_current else None
     return await queries.revoke_all(connection, principal.id, Ending(reason, principal.name, origin), spared=spared)
+
+
+def device(secrets: Secrets, origin: Origin) -> bytes:
+    """Returns what a device is known by: what it says it is, less all version numbers, and the network around it.
+
+    A browser that was updated is the same device, and so is one that got another address of its network (/24, and of
+    IPv6 /48).
+    """
+    program = re.sub(r"[0-9.]+", "", origin.user_agent)
+    return secrets.fingerprint(b"device", program.encode(), origin.network(24, 48).encode())
 
 
 def session_id(name: str) -> uuid.UUID:

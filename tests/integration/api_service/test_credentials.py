@@ -114,6 +114,26 @@ def test_a_stolen_access_token_cannot_guess_the_password(api: Api, alice: Accoun
     assert kinds(api, alice).count("user.password_refused") == 5
 
 
+@pytest.mark.parametrize("right", [change(), move("somebody.else@example.com")])
+def test_guesses_of_a_stolen_token_that_arrive_at_once_are_worth_no_more(api: Api, alice: Account, right: Any) -> None:
+    """The right one begins before the fifth failure, and ends after it."""
+    with psycopg.connect(api.database_url) as connection, ThreadPoolExecutor(1) as callers:
+        guess = (
+            api.auth.ChangePassword
+            if isinstance(right, auth_service_pb2.ChangePasswordRequest)
+            else api.auth.ChangeEmail
+        )
+        for _ in range(4):
+            refused(api.auth.ChangePassword, change("wrong password"), metadata=alice.metadata)
+        connection.execute(
+            "UPDATE lockouts SET failures = 5, lock_time = now() + '1 minute'::interval WHERE failures = 4"
+        )
+        late = callers.submit(refused, guess, right, metadata=alice.metadata)
+        eventually(lambda: api.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        connection.commit()
+        assert late.result(10).reason == "SIGN_IN_LOCKED"
+
+
 def test_of_two_changes_at_once_one_counts(api: Api, alice: Account) -> None:
     def one(new: str) -> str:
         try:
@@ -156,6 +176,15 @@ def test_a_reset_lifts_the_lock_of_whoever_was_locked_out(api: Api, alice: Accou
         ask_reset(api, alice.email)
         api.auth.ConfirmPasswordReset(choose(links(api, "reset-password", "user_id", alice.id)[0]))
         assert call(login(alice.email, NEXT).SerializeToString())
+
+
+def test_a_reset_lifts_the_lock_of_the_device_that_it_is_made_from(api: Api, alice: Account) -> None:
+    for _ in range(5):
+        refused(api.auth.Login, login(alice.email, "wrong password"))
+    assert refused(api.auth.Login, login(alice.email, PASSWORD)).reason == "SIGN_IN_LOCKED"
+    ask_reset(api, alice.email)
+    api.auth.ConfirmPasswordReset(choose(links(api, "reset-password", "user_id", alice.id)[0]))
+    assert api.auth.Login(login(alice.email, NEXT)).user == alice.name
 
 
 def test_a_password_that_is_not_taken_does_not_use_the_link_up(api: Api, alice: Account) -> None:

@@ -101,6 +101,13 @@ def test_a_refresh_extends_the_idle_life_and_never_the_absolute_one(api: Api, al
     assert after.last_use_time.seconds - before.last_use_time.seconds == pytest.approx(3600, abs=60)
 
 
+def test_an_access_token_does_not_outlive_its_session(api: Api, alice: Account) -> None:
+    """What is over is ended by nothing later: a change of the password would have missed it."""
+    api.execute("UPDATE sessions SET expire_time = now() + '1 minute'::interval WHERE user_id = %s", (alice.id,))
+    tokens = api.auth.RefreshToken(refresh(alice.refresh_token)).tokens
+    assert tokens.access_expire_time.seconds == tokens.refresh_expire_time.seconds
+
+
 def test_the_owner_sees_where_each_session_comes_from(api: Api, alice: Account, bob: Account) -> None:
     api.sign_in(alice.id, alice.email)
     found = list(sessions(api, alice).sessions)
