@@ -65,10 +65,6 @@ class Order:
         """Whether these columns decide, in this order."""
         return tuple(column.name for column in self.columns) == columns
 
-    def values(self, row: Any) -> list[Any]:
-        """Returns the place of a row in this order."""
-        return [getattr(row, column.name) for column in self.columns]
-
 
 def parse_order(text: str, columns: Mapping[str, Column], default: str) -> Order:
     """Returns the order that `create_time desc, title` and its like ask for. Raises OrderInvalid.
@@ -129,10 +125,13 @@ def _whole(columns: Sequence[Column]) -> Iterator[Range]:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+#: json.dumps would make a new encoder each time.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def pack(values: Sequence[Any]) -> bytes:
     """Returns the place of a row as a page token carries it."""
-    return json.dumps([_packed(value) for value in values], ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode([_packed(value) for value in values]).encode()
 
 
 def unpack(raw: bytes) -> list[Any]:

@@ -13,13 +13,13 @@ import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from psycopg import AsyncConnection
 
 from api_service.database import Connection
 from api_service.keyset import pack, unpack
-from api_service.tasks.listing import TaskList, count, page, task_list
+from api_service.tasks.listing import Query, TaskList, count, count_query, page, page_query, place, task_list
 from bench.__main__ import RESULTS
 from bench.harness import Bench, Effort
 from bench.tasks import BIG, COUNT, PARENT, fill
@@ -88,47 +88,29 @@ QUESTIONS = [
 ]
 
 
-class Explained:
-    """Stands where queries expect a connection, and notes how each statement was carried out."""
-
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self._connection = connection
-        self.plan = ""
-
-    async def execute(self, statement: str, parameters: Any, **_: Any) -> Explained:
-        """Runs it under EXPLAIN ANALYZE."""
-        cursor = await self._connection.execute("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + statement, parameters)
-        self.plan = "\n".join(row[0] for row in await cursor.fetchall())
-        return self
-
-    async def fetchall(self) -> list[Any]:
-        """Finds nothing."""
-        return []
-
-    async def fetchone(self) -> None:
-        """Finds nothing."""
-
-
 async def _place(connection: Connection, question: Question) -> list[Any] | None:
     """Returns a place in the middle of the list, found as a page token would have it."""
     list_, after = question.list(), None
     for _ in range(question.depth // STEP):
         rows = await page(connection, list_, after, STEP)
-        after = unpack(pack(list_.order.values(rows[-1])))
+        after = unpack(pack(place(list_, rows[-1])))
     return after
 
 
 async def _asked(connection: AsyncConnection[Any], question: Question) -> tuple[list[float], str]:
     list_, after = question.list(), await _place(connection, question)
-    explained = Explained(connection)
     times = []
     for _ in range(RUNS):
         began = time.perf_counter()
         await (count(connection, list_) if question.counts else page(connection, list_, after, SIZE))
         times.append((time.perf_counter() - began) * 1000)
-    stand_in = cast("Connection", explained)
-    await (count(stand_in, list_) if question.counts else page(stand_in, list_, after, SIZE))
-    return times, explained.plan
+    query = count_query(list_) if question.counts else page_query(list_, after, SIZE)
+    return times, await _plan(connection, query)
+
+
+async def _plan(connection: Connection, query: Query) -> str:
+    cursor = await connection.execute("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + query.statement, query.parameters)
+    return "\n".join(row[0] for row in await cursor.fetchall())
 
 
 async def _report(url: str) -> str:

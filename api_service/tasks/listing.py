@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import chain, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from api_service.database import Connection
 from api_service.keyset import Column, Order, Range, parse_order
-from api_service.tasks.row import COLUMNS, Row
+from api_service.tasks.row import COLUMNS, Row, RowCursor
 from shared.filters.compile import Condition
 from shared.filters.tasks import task_filter
 from shared.states import TaskState
@@ -97,8 +97,37 @@ def _scope(list_: TaskList) -> tuple[Scope, uuid.UUID | None]:
     return (Scope.VISIBLE if list_.reader else Scope.ALL), list_.reader
 
 
+class Query(NamedTuple):
+    """A statement, its values, and whether to prepare it; None if it comes often."""
+
+    statement: str
+    parameters: dict[str, Any]
+    prepare: bool | None
+
+
 async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | None, limit: int) -> list[Row]:
     """Returns up to `limit` tasks that come after the place `after` in the order of the list."""
+    statement, parameters, prepare = page_query(list_, after, limit)
+    cursor = RowCursor(connection)
+    await cursor.execute(statement, parameters, prepare=prepare, binary=True)
+    return await cursor.fetchall()
+
+
+def place(list_: TaskList, row: Row) -> list[Any]:
+    """Returns where the row stands in the order of the list."""
+    return [row.value(column.name) for column in list_.order.columns]
+
+
+async def count(connection: Connection, list_: TaskList) -> int:
+    """Returns how many tasks the list has, or one more than MAX_COUNT where there are more than that."""
+    statement, parameters, prepare = count_query(list_)
+    cursor = await connection.execute(statement, parameters, prepare=prepare)
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def page_query(list_: TaskList, after: Sequence[Any] | None, limit: int) -> Query:
+    """Returns what `page` asks."""
     scope, whose = _scope(list_)
     parameters = {"limit": limit, "whose": whose, **list_.condition.parameters}
     absent = None
@@ -107,13 +136,11 @@ async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | N
         absent = tuple(value is None for value in after)
     statement = _page(list_.condition, list_.order, absent, scope, deleted=list_.show_deleted)
     # A filter is planned for its values: a common word and a rare one are not found in the same way.
-    prepare = False if list_.condition.parameters else None
-    cursor = await connection.execute(statement, parameters, prepare=prepare, binary=True)
-    return [Row._make(row) for row in await cursor.fetchall()]
+    return Query(statement, parameters, prepare=False if list_.condition.parameters else None)
 
 
-async def count(connection: Connection, list_: TaskList) -> int:
-    """Returns how many tasks the list has, or one more than MAX_COUNT where there are more than that."""
+def count_query(list_: TaskList) -> Query:
+    """Returns what `count` asks."""
     scope, whose = _scope(list_)
     branches = " UNION ALL ".join(
         f"(SELECT FROM tasks{where} LIMIT %(limit)s)"
@@ -121,9 +148,7 @@ async def count(connection: Connection, list_: TaskList) -> int:
     )
     parameters = {"limit": MAX_COUNT + 1, "whose": whose, **list_.condition.parameters}
     statement = f"SELECT count(*) FROM (SELECT FROM ({branches}) AS found LIMIT %(limit)s) AS counted"
-    cursor = await connection.execute(statement, parameters, prepare=False)
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
+    return Query(statement, parameters, prepare=False)
 
 
 @lru_cache(maxsize=1024)

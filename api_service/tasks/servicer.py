@@ -19,7 +19,7 @@ from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
 from api_service.tasks.events import to_event
 from api_service.tasks.files import TaskFiles
-from api_service.tasks.messages import add_row, new_fields, to_message
+from api_service.tasks.messages import add_rows, new_fields, to_message
 from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
 from api_service.tasks.watch import TaskWatcher
@@ -76,10 +76,9 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         response = task_service_pb2.ListTasksResponse(
             total_size=min(total, listing.MAX_COUNT), total_size_exceeded=total > listing.MAX_COUNT
         )
-        for row in rows[:size]:
-            add_row(response, row)
+        add_rows(response, rows[:size])
         if len(rows) > size:
-            response.next_page_token = pager.token(pack(list_.order.values(rows[size - 1])))
+            response.next_page_token = pager.token(pack(listing.place(list_, rows[size - 1])))
         return response
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:

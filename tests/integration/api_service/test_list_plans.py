@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psycopg
 import pytest
 
-from api_service.database import Connection
 from api_service.keyset import pack, unpack
-from api_service.tasks.listing import page, task_list
+from api_service.tasks.listing import TaskList, page, page_query, place, task_list
+from api_service.tasks.row import Row
 from bench.tasks import BIG, PARENT, fill
 from tests.support.servers import Postgres
 
@@ -41,25 +41,13 @@ COMMON = [
 ]
 
 
-class Counted:
-    """Stands where a query expects a connection: carries it out, and notes what every scan touched."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        self.scans: list[dict[str, Any]] = []
-        self._rows: list[Any] = []
-
-    async def execute(self, statement: str, parameters: Any, **_: Any) -> Counted:
-        """Runs it twice: once for the plan, once for the rows."""
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-        [[[explained]]] = self._connection.execute(explain, parameters).fetchall()
-        self.scans = list(_scans(explained["Plan"]))
-        self._rows = self._connection.execute(statement, parameters).fetchall()
-        return self
-
-    async def fetchall(self) -> list[Any]:
-        """Returns the rows."""
-        return self._rows
+async def read(url: str, list_: TaskList, after: Sequence[Any] | None) -> tuple[list[dict[str, Any]], list[Row]]:
+    """Returns what every scan touched on the way to a page, and the page."""
+    query = page_query(list_, after, LIMIT)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.statement}", query.parameters)
+        [[[explained]]] = await cursor.fetchall()
+        return list(_scans(explained["Plan"])), await page(connection, list_, after, LIMIT)
 
 
 def _scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -76,10 +64,11 @@ def touched(scan: dict[str, Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def filled(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
-    with postgres.clone() as url, psycopg.connect(url, autocommit=True) as connection:
-        fill(connection, ROWS)
-        yield connection
+def filled(postgres: Postgres) -> Iterator[str]:
+    with postgres.clone() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            fill(connection, ROWS)
+        yield url
 
 
 @pytest.mark.parametrize("reader", [BIG, None], ids=["mine", "everybody's"])
@@ -88,18 +77,17 @@ def filled(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
     [*((*question, False) for question in COMMON), ("", "", True), ("", "create_time", True)],
 )
 def test_a_page_reads_about_a_page(
-    filled: psycopg.Connection[Any], filter_: str, order_by: str, reader: uuid.UUID | None, *, show_deleted: bool
+    filled: str, filter_: str, order_by: str, reader: uuid.UUID | None, *, show_deleted: bool
 ) -> None:
-    counted = Counted(filled)
     list_ = task_list(reader, filter_, order_by, show_deleted=show_deleted)
     after = None
     for _ in range(2):  # the first page, and one that begins somewhere
-        rows = asyncio.run(page(cast("Connection", counted), list_, after, LIMIT))
-        assert counted.scans
-        for scan in counted.scans:
+        scans, rows = asyncio.run(read(filled, list_, after))
+        assert scans
+        for scan in scans:
             assert scan["Node Type"] != "Seq Scan", scan
             # A bitmap takes what a selective filter finds; 400 of these 40,000 tasks at most are that.
             assert touched(scan) <= (400 if "Bitmap" in scan["Node Type"] else 8 * LIMIT), scan
         if len(rows) < LIMIT:
             return
-        after = unpack(pack(list_.order.values(rows[-1])))
+        after = unpack(pack(place(list_, rows[-1])))
