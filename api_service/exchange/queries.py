@@ -21,8 +21,10 @@ class KeyRow(NamedTuple):
     expire_time: datetime | None
     #: Whether neither the key nor its account has ended.
     live: bool
-    #: Whether the last minute has seen it used, or refused, already.
-    noted: bool
+    #: Whether the last minute has seen it used already.
+    use_noted: bool
+    #: The same of a refusal.
+    refusal_noted: bool
 
 
 async def key(connection: Connection, id_: uuid.UUID) -> KeyRow | None:
@@ -30,16 +32,13 @@ async def key(connection: Connection, id_: uuid.UUID) -> KeyRow | None:
     cursor = connection.cursor(row_factory=class_row(KeyRow))
     await cursor.execute(
         """
-        WITH found AS (
-            SELECT key.*, account.scopes,
-                   key.revoke_time IS NULL AND (key.expire_time IS NULL OR key.expire_time > now())
-                       AND account.disable_time IS NULL AND account.delete_time IS NULL AS live
-            FROM service_account_keys key JOIN service_accounts account ON account.id = key.service_account_id
-            WHERE key.id = %s
-        )
-        SELECT service_account_id, secret_hash, scopes, expire_time, live,
-               coalesce(noted_time > now() - interval '1 minute', false) AS noted
-        FROM found, LATERAL (SELECT CASE WHEN live THEN last_use_time ELSE last_refuse_time END AS noted_time)
+        SELECT service_account_id, secret_hash, scopes, expire_time,
+               revoke_time IS NULL AND (expire_time IS NULL OR expire_time > now())
+                   AND disable_time IS NULL AND delete_time IS NULL AS live,
+               coalesce(last_use_time > now() - interval '1 minute', false) AS use_noted,
+               coalesce(last_refuse_time > now() - interval '1 minute', false) AS refusal_noted
+        FROM service_account_keys key JOIN service_accounts account ON account.id = key.service_account_id
+        WHERE key.id = %s
         """,
         (id_,),
     )
@@ -58,7 +57,7 @@ async def note_use(connection: Connection, id_: uuid.UUID, event: dict[str, Any]
 
 
 async def note_refusal(connection: Connection, id_: uuid.UUID, event: dict[str, Any]) -> None:
-    """Writes that a key which has ended was tried just now, and its event."""
+    """Writes that a key was tried in vain just now, and its event."""
     await connection.execute(
         f"""
         WITH event AS ({INSERT_EVENT})

@@ -19,6 +19,10 @@ from shared.states import PrincipalKind
 
 _NO_HASH = bytes(32)
 
+#: Why a key was refused, as the audit tells it.
+ENDED = "ended"
+SECRET_WRONG = "secret_wrong"  # noqa: S105  a name
+
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
@@ -47,7 +51,7 @@ class Exchange:
         id_, hash_ = read_secret(text) or (None, _NO_HASH)
         row = await queries.key(connection, id_) if id_ else None
         right = hmac.compare_digest(row.secret_hash if row else _NO_HASH, hash_)
-        if id_ is None or row is None or not right:
+        if id_ is None or row is None:
             raise ServiceKeyInvalid
         held = frozenset(row.scopes)
         principal = Principal(
@@ -55,15 +59,22 @@ class Exchange:
         )
         actor = Actor(principal, context)
         resource = key_name(principal.id, id_)
-        if not row.live:
-            if not row.noted:
-                event = actor.event(events.KEY_REFUSED, resource, principal.id, {})
+        if not right or not row.live:
+            if not row.refusal_noted:
+                event = events.new_event(
+                    events.KEY_REFUSED,
+                    resource,
+                    principal.name if right else events.ANYBODY,
+                    owner_id=principal.id,
+                    changes={"reason": [None, ENDED if right else SECRET_WRONG]},
+                    context=context,
+                )
                 await queries.note_refusal(connection, id_, event)
             raise ServiceKeyInvalid
         for scope in scopes:
             if scope not in held:
                 raise InvalidArgument("scopes", f"`{scope}` was not given to the account")
-        if not row.noted:
+        if not row.use_noted:
             event = actor.event(events.KEY_EXCHANGED, resource, principal.id, {})
             await queries.note_use(connection, id_, event)
         access_token, expire_time = self._signer.sign(principal, until=row.expire_time)

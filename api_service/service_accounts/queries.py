@@ -97,15 +97,20 @@ async def lock_key(connection: Connection, account_id: uuid.UUID, id_: uuid.UUID
     return Key._make(row) if row else None
 
 
-async def revoke_key(connection: Connection, key: Key, event: dict[str, Any]) -> None:
-    """Writes that a locked key is revoked, and its event."""
-    await connection.execute(
+async def revoke_key(connection: Connection, key: Key, event: dict[str, Any]) -> Key:
+    """Revokes a locked key, with its event; returns it as it is now.
+
+    By the database's clock, which also says how long its tokens have to be kept out.
+    """
+    cursor = await connection.execute(
         f"""
         WITH event AS ({INSERT_EVENT})
-        UPDATE service_account_keys SET revoke_time = %(revoke_time)s WHERE id = %(id)s
+        UPDATE service_account_keys SET revoke_time = now() WHERE id = %(id)s RETURNING {KEY_COLUMNS}
         """,
-        key._asdict() | event,
+        {"id": key.id} | event,
     )
+    [row] = await cursor.fetchall()
+    return Key._make(row)
 
 
 async def revoke_keys(connection: Connection, account_id: uuid.UUID) -> None:

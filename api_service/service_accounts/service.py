@@ -107,9 +107,7 @@ async def revoke_key(connection: Connection, actor: Actor, account_id: uuid.UUID
         raise NotFound
     if key.revoke_time is not None:
         return key
-    key = key._replace(revoke_time=datetime.now(UTC))
-    await queries.revoke_key(connection, key, actor.event(events.KEY_REVOKED, key.name, account_id, {}))
-    return key
+    return await queries.revoke_key(connection, key, actor.event(events.KEY_REVOKED, key.name, account_id, {}))
 
 
 def _columns(fields: dict[str, Any], disable_time: datetime | None) -> dict[str, Any]:

@@ -196,6 +196,18 @@ def test_a_key_takes_anothers_place_without_a_gap(api: Api, admin: Account) -> N
     assert again == revoked
 
 
+def test_a_key_is_revoked_by_the_clock_of_the_database(api: Api, admin: Account) -> None:
+    """The list of what is over goes by it: with a clock that is slow the tokens would have come back to life."""
+    key = make_key(api, admin, make(api, admin).name)
+    api.service_accounts.RevokeKey(robots.RevokeKeyRequest(name=key.name), metadata=admin.metadata)
+    alike = api.execute(
+        "SELECT revoke_time = event.create_time FROM service_account_keys key, events event "
+        "WHERE key.id = %s AND resource = %s AND kind = 'key.revoked'",
+        (key.name.rpartition("/")[2], key.name),
+    )
+    assert alike == [(True,)]
+
+
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
 def test_an_account_that_ends_takes_its_tokens_along(api: Api, admin: Account, how: str) -> None:
     robot = api.service_account("tasks.read", "tasks.write")
@@ -271,6 +283,20 @@ def test_use_is_noted_once_a_minute_and_so_is_the_use_of_a_key_that_ended(api: A
     assert [kind for kind, _, _ in events(api, key.name)][-2:] == ["key.refused"] * 2
     [[context]] = api.execute("SELECT DISTINCT context ->> 'address' FROM events WHERE resource = %s", (key.name,))
     assert context == "127.0.0.1"
+
+
+def test_a_wrong_secret_is_in_the_audit_and_nobodys(api: Api) -> None:
+    robot = api.service_account()
+    key = base64.urlsafe_b64decode(robot.refresh_token.removeprefix("taskhub_key_") + "==")
+    wrong, _ = new_secret(uuid.UUID(bytes=key[:16]))
+    for _ in range(2):  # once a minute
+        refusal_of(api, wrong)
+    told = api.execute(
+        "SELECT actor, changes, context ->> 'address' FROM events WHERE owner_id = %s AND kind = 'key.refused'",
+        (robot.id,),
+    )
+    assert told == [("anonymous", {"reason": [None, "secret_wrong"]}, "127.0.0.1")]
+    assert exchange(api, robot.refresh_token).access_token
 
 
 def test_a_service_is_no_user_but_administers_if_it_was_given_that(api: Api, alice: Account) -> None:
