@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 #: Where the sequencer says, once a batch, up to which position events can be read.
@@ -73,3 +74,13 @@ def new_event(
         "event_changes": json.dumps(changes),
         "event_context": json.dumps(context) if context is not None else None,
     }
+
+
+def beginnings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the changes of what is new: each field that has a value, and null before it."""
+    return {field: [None, plain(value)] for field, value in fields.items() if value}
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as the log keeps it."""
+    return value.isoformat() if isinstance(value, datetime) else value

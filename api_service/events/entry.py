@@ -11,7 +11,7 @@ from typing import Any
 
 from api_service.events.queries import EventRow
 
-#: What a new task begins as; its event does not say so.
+#: What a new task begins as: nobody has to read its event for that.
 _FIRST_STATE = "TODO"
 
 

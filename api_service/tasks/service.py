@@ -26,7 +26,7 @@ from api_service.tasks.family import (
     reach,
 )
 from api_service.tasks.notices import notices
-from api_service.tasks.task import PURGE_AFTER, Task
+from api_service.tasks.task import PURGE_AFTER, Task, all_of
 from api_service.tasks.tree import Forest
 from shared.errors import (
     InvalidArgument,
@@ -70,8 +70,7 @@ def new_task(principal: Principal, fields: dict[str, Any]) -> Task:
 
 def created(principal: Principal, task: Task) -> dict[str, Any]:
     """Returns the event of a new task."""
-    changes = {"title": [None, task.title]}
-    return new_event("task.created", task.name, principal.name, owner_id=task.owner_id, changes=changes)
+    return new_event("task.created", task.name, principal.name, owner_id=task.owner_id, changes=all_of(task))
 
 
 def stands_alone(principal: Principal, task: Task) -> bool:

@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from shared.events import beginnings, plain
 from shared.ids import resource_name
 from shared.states import TaskState
 
@@ -86,11 +87,12 @@ _LOGGED = (
 )  # fmt: skip
 
 
+def all_of(task: Task) -> dict[str, Any]:
+    """Returns what the log tells of a new task: field → [null, value], without those that are empty."""
+    return beginnings({field: getattr(task, field) for field in _LOGGED})
+
+
 def differences(before: Task, after: Task) -> dict[str, Any]:
     """Returns what changed, as the log keeps it: field → [old, new]."""
     pairs = ((field, getattr(before, field), getattr(after, field)) for field in _LOGGED)
-    return {field: [_plain(old), _plain(new)] for field, old, new in pairs if old != new}
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return {field: [plain(old), plain(new)] for field, old, new in pairs if old != new}

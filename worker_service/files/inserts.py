@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from shared.events import beginnings
 from shared.ids import new_id, resource_name
 from shared.kinds import EMAIL
 from shared.reminders import REMINDING, reminder_args
-from shared.states import PrincipalKind
+from shared.states import PrincipalKind, TaskState
 from worker_service.database import Connection
 from worker_service.files.lines import Line
 
@@ -93,7 +94,7 @@ def insert(connection: Connection, owner: Owner, lines: Sequence[Line]) -> list[
         "id": [id_ for id_, _ in rows],
         "key": [line.key for line in lines],
         "labels": [json.dumps(line.fields["labels"]) for line in lines],
-        "changes": [json.dumps({"title": [None, line.fields["title"]]}) for line in lines],
+        "changes": [json.dumps(beginnings({**line.fields, "state": TaskState.TODO})) for line in lines],
         **{name: [line.fields[name] for line in lines] for name in _PLAIN},
         **_reminders(owner, rows),
         "owner_id": owner.id,

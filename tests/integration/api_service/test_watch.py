@@ -11,6 +11,7 @@ import grpc
 import psutil
 import psycopg
 import pytest
+from google.protobuf import json_format, timestamp_pb2
 from taskhub.v1 import auth_service_pb2, task_pb2, task_service_pb2, task_service_pb2_grpc
 
 from tests.support.api import Account, Api, refused
@@ -18,6 +19,9 @@ from tests.support.servers import Postgres, Processes, eventually, free_port
 from tests.support.watching import Watch, by_hand, sequencing
 
 State = task_pb2.Task.State
+
+#: What an event says otherwise, or a task alone.
+_NOT_LOGGED = {"name", "owner", "etag", "create_time", "update_time"}
 
 
 @pytest.fixture
@@ -64,6 +68,28 @@ def test_every_change_is_seen_with_who_made_it_and_what_became_of_each_field(api
     assert events[3].changes["complete_time"].old_value.WhichOneof("kind") == "null_value"
     listed = api.tasks.ListTaskEvents(task_service_pb2.ListTaskEventsRequest(parent=task.name), metadata=alice.metadata)
     assert list(listed.events) == events[::-1]
+
+
+@pytest.mark.usefixtures("sequencer")
+def test_the_event_of_a_new_task_tells_all_that_it_has(api: Api, alice: Account, bob: Account) -> None:
+    watch = Watch(api, alice)
+    parent = api.task(alice)
+    due = timestamp_pb2.Timestamp(seconds=4_000_000_000)
+    wanted = task_pb2.Task(
+        title="Part", priority=task_pb2.Task.HIGH, labels={"team": "a"}, due_time=due, assignee=bob.name,
+        parent_task=parent.name,
+    )  # fmt: skip
+    request = task_service_pb2.BatchCreateTasksRequest(requests=[task_service_pb2.CreateTaskRequest(task=wanted)])
+    [task] = api.tasks.BatchCreateTasks(request, metadata=alice.metadata).tasks
+    alone, part = (json_format.MessageToDict(watch.event())["changes"] for _ in range(2))
+    assert {name: change["newValue"] for name, change in alone.items()} == {
+        "title": parent.title, "state": "TODO", "priority": "NORMAL",
+    }  # fmt: skip
+    shown = json_format.MessageToDict(task, preserving_proto_field_name=True)
+    assert {name: change["newValue"] for name, change in part.items()} == {
+        name: value for name, value in shown.items() if name not in _NOT_LOGGED
+    }
+    assert {change["oldValue"] for change in (*alone.values(), *part.values())} == {None}
 
 
 @pytest.mark.usefixtures("sequencer")

@@ -90,6 +90,11 @@ def test_lines_become_tasks_with_their_events(
     events = jobs.connection.execute("SELECT kind, resource, actor, owner_id FROM events ORDER BY id").fetchall()
     expected = {"kind": "task.created", "actor": f"users/{owner}", "owner_id": owner}
     assert events == [{**expected, "resource": f"tasks/{task['id']}"} for task in (one, two)]
+    [first, _] = jobs.connection.execute("SELECT changes FROM events ORDER BY id").fetchall()
+    assert first["changes"] == {
+        "title": [None, "one"], "state": [None, "TODO"], "priority": [None, 2], "labels": [None, {"a": "b"}],
+        "due_time": [None, "2030-01-02T02:04:05+00:00"],
+    }  # fmt: skip
     header = format_ == "CSV"
     told = [{"line": n + header, "task": f"tasks/{task['id']}"} for n, task in ((1, one), (3, two))]
     assert report(jobs, id_) == told
