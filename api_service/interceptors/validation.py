@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ Read = Callable[[], Awaitable[Any]]
 
 #: Seconds that a caller has for the one message that begins a stream of answers.
 _PATIENCE = 15.0
+#: The element of a batch that a path begins with.
+_ELEMENT = re.compile(r"(requests|names)\[\d+\]")
 #: Seconds between the last message of a stream and the end that the servicer sees.
 _SETTLE = 0.01
 
@@ -72,7 +75,11 @@ async def _soon(read: Read) -> Any:
 
 
 def _refusal(found: list[protovalidate.Violation]) -> FieldsInvalid:
-    return FieldsInvalid([(_path(violation), violation.proto.message) for violation in found])
+    refusal = FieldsInvalid([(_path(violation), violation.proto.message) for violation in found])
+    field, _ = refusal.violations[0]
+    if element := _ELEMENT.match(field):
+        refusal.metadata = {"element": element[0]}
+    return refusal
 
 
 def _path(violation: protovalidate.Violation) -> str:

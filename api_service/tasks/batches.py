@@ -85,7 +85,8 @@ def _elements(requests: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     for index, request in enumerate(requests):
         path = f"requests[{index}]"
         if request.validate_only:
-            raise InvalidArgument(f"{path}.validate_only", "belongs to the batch")
+            with element(path):
+                raise InvalidArgument("validate_only", "belongs to the batch")
         yield path, request
 
 
@@ -94,5 +95,6 @@ def _check_once(names: Sequence[str], field: str) -> None:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            raise InvalidArgument(f"requests[{index}].{field}", "is named twice")
+            with element(f"requests[{index}]"):
+                raise InvalidArgument(field, "is named twice")
         seen.add(name)

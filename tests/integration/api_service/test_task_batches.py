@@ -134,8 +134,7 @@ def test_one_bad_element_is_named_and_stops_all(api: Api, alice: Account, bob: A
         assert (found.reason, found.fields) == (reason, [field] if field else [])
         place = "requests[0]" if field == "requests[0].validate_only" else "[1]"
         assert place in found.message
-        if not field:
-            assert found.metadata["element"].endswith("[1]")
+        assert found.metadata["element"].endswith(place[-3:])
     assert api.execute("SELECT count(*), sum(version) FROM tasks") == state
 
 
