@@ -360,3 +360,10 @@ def test_keys_are_listed_newest_first_a_page_at_a_time(api: Api, admin: Account)
         found += [key.name for key in answer.keys]
         token = answer.next_page_token
     assert found == made[::-1]
+
+
+def test_a_text_that_postgresql_cannot_hold_is_refused(api: Api, admin: Account) -> None:
+    account = service_account_pb2.ServiceAccount(name=make(api, admin).name, description="a\0b")
+    request = robots.UpdateServiceAccountRequest(service_account=account)
+    found = refused(api.service_accounts.UpdateServiceAccount, request, metadata=admin.metadata)
+    assert (found.code, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["service_account.description"])
