@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 import uuid_utils
@@ -63,9 +64,10 @@ class Observation:
     def flush(self) -> None:
         """Counts and logs what was seen."""
         seen, self._seen = self._seen, []
-        for call, code, _, seconds, _ in seen:
-            CALLS.labels(call.method.path, code).inc()
-            LATENCY.labels(call.method.path).observe(seconds)
+        for (path, code), calls in Counter((each.call.method.path, each.code) for each in seen).items():
+            CALLS.labels(path, code).inc(calls)
+        for each in seen:
+            LATENCY.labels(each.call.method.path).observe(each.seconds)
         if seen:
             self._log.write(seen)
 
