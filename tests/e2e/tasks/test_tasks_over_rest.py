@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -112,10 +113,12 @@ def test_a_stream_that_a_killed_server_broke_off_goes_on_without_a_gap_or_a_repe
 ) -> None:
     seen: list[str] = []
     made: list[str] = []
+    end = time.monotonic() + 3 * PATIENCE
     query, token = "kinds=task.created&heartbeatInterval=1s", ""
     for _ in range(3):
         with rest.watch(f"{query}&resumeToken={token}") as lines:
             while len(seen) < len(made) + 1 and len(made) % 4 < 3:
+                assert time.monotonic() < end, "an event is missing"
                 line = next(lines)
                 token = line["resumeToken"]
                 seen += [line["event"]["task"]] if "event" in line else []
@@ -130,6 +133,7 @@ def test_a_stream_that_a_killed_server_broke_off_goes_on_without_a_gap_or_a_repe
     with rest.watch(f"{query}&resumeToken={token}") as lines:
         quiet = False
         while len(seen) < len(made) or not quiet:
+            assert time.monotonic() < end, "an event is missing"
             line = next(lines)
             seen += [line["event"]["task"]] if "event" in line else []
             quiet = "heartbeat" in line and len(seen) >= len(made)
