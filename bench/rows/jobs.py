@@ -64,7 +64,9 @@ def _ours(bench: Bench, job: Job, count: int) -> Drain:
     while _is_busy(bench) and time.monotonic() < began + LIMIT:
         time.sleep(0.05)
     seconds = time.monotonic() - began
-    drain = Drain(count, _one(bench, "SELECT count(*) FROM jobs WHERE state = 'SUCCEEDED'")[0], seconds)
+    drain = Drain(
+        count, _one(bench, "SELECT count(*) FROM jobs WHERE state = 'SUCCEEDED' AND queue = 'probe'")[0], seconds
+    )
     _check_ledger(bench, drain, rows=job is ROW)
     bench.say(f"  {job.kind.name:<12} {drain.rate:7,.0f}/s  {drain.done} of {count} in {drain.seconds:.2f} s")
     return drain
@@ -115,7 +117,9 @@ def _start_some(bench: Bench, count: int) -> list[float]:
     end = time.monotonic() + LIMIT
     while _is_busy(bench) and time.monotonic() < end:
         time.sleep(0.05)
-    rows: list[TupleRow] = bench.database.execute("SELECT id, (result->>'started')::float8 FROM jobs").fetchall()
+    rows: list[TupleRow] = bench.database.execute(
+        "SELECT id, (result->>'started')::float8 FROM jobs WHERE queue = 'probe'"
+    ).fetchall()
     return [(started - committed[id_]) * 1000 for id_, started in rows]
 
 
