@@ -27,7 +27,6 @@ _TYPES = {
     "version": "integer",
     **{field: "timestamptz" for field in Task._fields if field.endswith("_time")},
 }
-_VALUES = ", ".join(f"%({field})s::{_TYPES.get(field, 'text')}" for field in Task._fields)
 _RECORD = ", ".join(f"{field} {_TYPES.get(field, 'text')}" for field in Task._fields)
 
 #: What a new task can bring along; the rest is as the table has it. Each parameter costs a microsecond.
