@@ -10,6 +10,7 @@ from shared.crypto import Secrets
 from shared.kinds import JobKind
 from shared.traces import Tracer
 from tests.support.jobs import Jobs
+from worker_service import runner as runners
 from worker_service.database import Database
 from worker_service.jobs import Handler, Job
 from worker_service.pace import BATCH, Pace
@@ -43,6 +44,12 @@ class Runs:
 
 
 Run = Runs
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on until nothing is due, however slow the machine; in production the dispatcher hints again."""
+    monkeypatch.setattr(runners, "SLICE", 3600.0)
 
 
 @pytest.fixture

@@ -272,9 +272,18 @@ def test_many_claimers_never_share_a_job(jobs: Jobs, run: Run) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    for _ in range(20):  # a slice each, however slow the machine; one that finds nothing is over at once
-        run(lambda context: ran.append(context.job.id))
     assert sorted(map(str, ran)) == sorted(map(str, ids))
+
+
+def test_a_run_ends_with_its_slice_and_wakes_the_dispatcher_for_the_rest(
+    jobs: Jobs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [jobs.enqueue(PROBE), jobs.enqueue(PROBE)]
+    jobs.connection.execute("LISTEN taskhub_jobs")
+    monkeypatch.setattr("worker_service.runner.SLICE", 0)
+    run(lambda _context: None)
+    assert sorted(jobs.state(id_) for id_ in ids) == ["SUCCEEDED", "WAITING"]
+    assert next(jobs.connection.notifies(timeout=5)).channel == "taskhub_jobs"
 
 
 def test_release_charges_no_attempt(jobs: Jobs, database: Database) -> None:

@@ -54,8 +54,7 @@ def export(jobs: Jobs, owner: uuid.UUID, format_: str = "NDJSON", **args: Any) -
 
 def run(settings: WorkerSettings) -> None:
     runner = Runner(settings, installed(), Secrets(KEY), Tracer("test", None))
-    for _ in range(6):  # a run ends with its slice of time, whatever is left
-        runner.run(TASKS_EXPORT.queue)
+    runner.run(TASKS_EXPORT.queue)
     runner.close()
 
 

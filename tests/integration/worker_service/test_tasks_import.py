@@ -44,8 +44,7 @@ def enqueue(jobs: Jobs, owner: uuid.UUID, data: bytes, format_: str = "NDJSON", 
 
 def run(settings: WorkerSettings) -> None:
     runner = Runner(settings, installed(), Secrets(KEY), Tracer("test", None))
-    for _ in range(6):  # a run ends with its slice of time, whatever is left
-        runner.run(TASKS_IMPORT.queue)
+    runner.run(TASKS_IMPORT.queue)
     runner.close()
 
 
