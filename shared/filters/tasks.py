@@ -7,7 +7,7 @@ from functools import lru_cache
 from shared.filters.compile import Condition, Schema, compile_filter
 from shared.filters.fields import Enum, Map, Name, Text, Time
 from shared.states import PrincipalKind, TaskState
-from shared.tables import TASK_SEARCH
+from shared.tables.tasks import TASK_SEARCH
 
 #: What `tasks.priority` holds, by the names of the contract.
 PRIORITIES = {"LOW": 1, "NORMAL": 2, "HIGH": 3, "URGENT": 4}

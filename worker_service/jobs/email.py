@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from shared.kinds import EMAIL
 from shared.links import CHANGE_EMAIL, RESET_PASSWORD, VERIFY_EMAIL
-from worker_service import queries
+from worker_service import addressees
 from worker_service.context import Context
 from worker_service.errors import PermanentError
 from worker_service.jobs import Job
@@ -94,7 +94,7 @@ JOB = Job(EMAIL, send)
 
 
 def _verification(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
-    row = queries.registration(context.connection, id_)
+    row = addressees.registration(context.connection, id_)
     if row is None:
         return {"skipped": "registration is gone"}
     token = context.secrets.link_token(VERIFY_EMAIL, id_)
@@ -103,14 +103,14 @@ def _verification(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
 
 
 def _to_user(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
-    row = queries.user(context.connection, id_)
+    row = addressees.user(context.connection, id_)
     if row is None:
         return {"skipped": "user is gone"}
     return _send(context, template, row, link=_base(context))
 
 
 def _assigned(context: Context, task: uuid.UUID, user: uuid.UUID) -> Mapping[str, Any]:
-    row = queries.open_task(context.connection, task)
+    row = addressees.open_task(context.connection, task)
     if row is None or row["assignee_id"] != user:
         return {"skipped": "task is gone, closed or somebody else's"}
     return _send(context, "assigned", row, task=f"tasks/{task}", title=row["title"], due=_when(row["due_time"]))
@@ -118,7 +118,7 @@ def _assigned(context: Context, task: uuid.UUID, user: uuid.UUID) -> Mapping[str
 
 def _reminder(context: Context, task: uuid.UUID, field: str, time: str) -> Mapping[str, Any]:
     """Looks once more whether the task still wants it: what it was made for may have changed while it was under way."""
-    row = queries.open_task(context.connection, task)
+    row = addressees.open_task(context.connection, task)
     if row is None or row[field] is None or row[field].astimezone(UTC).isoformat() != time:
         return {"skipped": "task is gone, closed or has another time"}
     return _send(context, "reminder", row, task=f"tasks/{task}", title=row["title"], due=_when(row["due_time"]))
@@ -129,7 +129,7 @@ def _when(time: datetime | None) -> str:
 
 
 def _new_device(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
-    row = queries.session(context.connection, id_)
+    row = addressees.session(context.connection, id_)
     if row is None:
         return {"skipped": "session is gone"}
     return _send(context, "new_device", row, **_origin(row))
@@ -148,7 +148,7 @@ def _of_link(context: Context, id_: uuid.UUID) -> Mapping[str, Any]:
 
 
 def _link(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
-    row = queries.link(context.connection, id_)
+    row = addressees.link(context.connection, id_)
     if row is None or row["over"]:
         return {"skipped": "link is gone, used or expired"}
     token = context.secrets.link_token(row["purpose"], id_)
@@ -158,7 +158,7 @@ def _link(context: Context, template: str, id_: uuid.UUID) -> Mapping[str, Any]:
 
 def _about_link(context: Context, template: str, id_: uuid.UUID, recipient: str) -> Mapping[str, Any]:
     """Tells of a change of address; the one so far is told with less of the new one than a stranger could use."""
-    row = queries.link(context.connection, id_)
+    row = addressees.link(context.connection, id_)
     if row is None or row["old_email"] is None:
         return {"skipped": "link is gone"}
     to = {**row, "email": row["old_email"]} if recipient == "old" else row
