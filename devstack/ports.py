@@ -63,6 +63,28 @@ def is_free(address: Address) -> bool:
     return True
 
 
+#: The ports that this process has reserved.
+_reserved: set[int] = set()
+
+
+def reserve(port: int) -> bool:
+    """Whether the port is for this process to give, as long as it lives.
+
+    A server binds what was picked for it a moment later: until then another process that picks finds it free as well.
+    So whoever picks holds the UDP port of the same number, which no server of ours uses and the kernel takes back.
+    """
+    if port not in _reserved:
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            held.bind((LOOPBACK, port))
+        except OSError:
+            held.close()
+            return False
+        held.detach()  # open until the process ends
+        _reserved.add(port)
+    return True
+
+
 class Ports:
     """Hands out the addresses of one stack: each free, none twice, picked ones the same at every start if possible."""
 
@@ -105,4 +127,4 @@ class Ports:
 
     def _free(self, host: str, first: int, run: int) -> bool:
         ports = range(first, first + run)
-        return self._given.isdisjoint(ports) and all(is_free(Address(host, port)) for port in ports)
+        return self._given.isdisjoint(ports) and all(is_free(Address(host, port)) and reserve(port) for port in ports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 import psycopg
 from aiosmtpd.controller import Controller
 
+from devstack.ports import LOOPBACK, PICKED, Address, is_free, reserve
 from devstack.postgres import let_through
 
 T = TypeVar("T")
@@ -41,14 +43,32 @@ def wheel(package: str) -> Path:
     return Path(spec.origin).parent
 
 
+#: Neither among the ports that outgoing connections get, nor among those that the devstack picks.
+PORTS = range(10_000, PICKED.start)
+BLOCK = 50
+
+
+def _ports() -> Iterator[int]:
+    blocks = list(PORTS[::BLOCK])
+    random.shuffle(blocks)
+    for first in blocks:
+        if reserve(first):  # and so the block
+            yield from range(first, first + BLOCK)
+
+
+_unused = _ports()
+
+
 def free_port() -> int:
-    """Returns a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Returns a loopback port that nothing listens on, and that nobody else is given as long as this process lives."""
+    return next(port for port in _unused if is_free(Address(LOOPBACK, port)))
 
 
-def eventually(condition: Callable[[], T], seconds: float = 15) -> T:
+#: Seconds after which what is awaited never comes. No test passes or fails by it on a machine that is merely slow.
+PATIENCE = 90.0
+
+
+def eventually(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     """Returns what `condition` returns once that is true. Exceptions count as not yet, until the time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -185,7 +205,7 @@ class Mailbox:
         #: Clear it, and DATA is answered only when it is set again.
         self.open = threading.Event()
         self.open.set()
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
+        self._controller = Controller(self, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE)
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from shared.crypto import Secrets
 from shared.kinds import JobKind
 from shared.traces import Tracer
 from tests.support.jobs import Jobs
+from worker_service import attempt, heartbeat
 from worker_service import runner as runners
 from worker_service.database import Database
 from worker_service.jobs import Handler, Job
@@ -48,8 +49,22 @@ Run = Runs
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run goes on until nothing is due, however slow the machine; in production the dispatcher hints again."""
+    """What depends on how fast the machine is: a test that is about one of these sets it back."""
+    # A run goes on until nothing is due; in production the dispatcher hints again.
     monkeypatch.setattr(runners, "SLICE", 3600.0)
+    # No job is so long that those behind it are handed back.
+    monkeypatch.setattr(heartbeat, "LONG", 3600.0)
+    # A job that is to be tried again is not due before its test has looked.
+    monkeypatch.setattr(attempt, "backoff", lambda attempt, base, cap: min(cap, base * 2 ** (attempt - 1)))
+    # With leases that no pause of the machine outlasts, nobody waits for a third of one.
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, unhurried: None) -> None:
+    """Jobs behind a long one are handed back."""
+    del unhurried
+    monkeypatch.setattr(heartbeat, "LONG", 0.05)
 
 
 @pytest.fixture
@@ -70,9 +85,15 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> WorkerSettings:
-    """Settings with a short lease."""
+    """Settings with leases and pauses that no hiccup of the machine outlasts."""
     return WorkerSettings.model_validate(
-        {"database_url": database_url, "broker_url": redis_url, "secret_key": KEY, "lease_seconds": 1}
+        {
+            "database_url": database_url,
+            "broker_url": redis_url,
+            "secret_key": KEY,
+            "lease_seconds": 300,
+            "retry_base_seconds": 300,
+        }
     )
 
 

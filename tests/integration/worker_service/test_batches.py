@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.integration.worker_service.conftest import PROBE, Run
 from tests.support.jobs import Jobs
 from tests.support.servers import eventually
@@ -37,7 +39,7 @@ def test_pure_jobs_are_written_while_a_later_one_still_runs(jobs: Jobs, run: Run
 
     def handler(context: Context) -> None:
         if context.job.id == second:
-            eventually(lambda: jobs.state(first) == "SUCCEEDED", seconds=5)
+            eventually(lambda: jobs.state(first) == "SUCCEEDED")
 
     run(handler, pure=True, batch=2)
     assert [jobs.attempts(id_) for id_ in (first, second)] == [["SUCCEEDED"]] * 2
@@ -75,13 +77,14 @@ def test_one_beat_keeps_the_whole_batch(jobs: Jobs, database: Database) -> None:
     assert all(jobs.job(id_)["lease_expire_time"] > old for id_, old in zip(ids, before, strict=True))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_jobs_behind_a_long_one_are_handed_back_uncharged(jobs: Jobs, run: Run) -> None:
     slow, other = jobs.enqueue(PROBE), jobs.enqueue(PROBE)
     seen: list[dict[str, Any]] = []
 
     def handler(context: Context) -> None:
         if context.job.id == slow:
-            eventually(lambda: jobs.state(other) == "WAITING", seconds=5)
+            eventually(lambda: jobs.state(other) == "WAITING")
             seen.append(jobs.job(other))
 
     run(handler, batch=2)

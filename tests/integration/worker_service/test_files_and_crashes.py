@@ -33,18 +33,18 @@ def kill(database_url: str, redis_url: str, processes: Processes, jobs: Jobs) ->
         "TASKHUB_DATABASE_URL": database_url,
         "TASKHUB_BROKER_URL": redis_url,
         "TASKHUB_SECRET_KEY": "k" * 32,
-        "TASKHUB_LEASE_SECONDS": "2",
+        "TASKHUB_LEASE_SECONDS": "300",  # whose session is gone is missed long before
         "TASKHUB_WORKER_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
     }
 
     def kill(id_: uuid.UUID) -> None:
         worker = psutil.Process(processes.start("worker_service", environment=environment).pid)
         for claim in (1, 2):
-            eventually(lambda claim=claim: _writing(jobs, id_, claim), seconds=60)  # type: ignore[misc] # called at once
+            eventually(lambda claim=claim: _writing(jobs, id_, claim))  # type: ignore[misc] # called at once
             pid = int(jobs.job(id_)["worker"].partition(":")[2])
             assert pid in {child.pid for child in worker.children(recursive=True)}
             os.kill(pid, signal.SIGKILL)
-        eventually(lambda: jobs.state(id_) == "SUCCEEDED", seconds=60)
+        eventually(lambda: jobs.state(id_) == "SUCCEEDED")
         assert jobs.job(id_)["claim_token"] >= 3
 
     return kill

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.worker_service.conftest import PROBE
 from tests.support.jobs import Jobs
-from tests.support.servers import Redis, eventually
+from tests.support.servers import PATIENCE, Redis, eventually
 from worker_service import dispatcher, queries
 from worker_service.database import Database
 from worker_service.dispatcher import Dispatcher
@@ -47,7 +47,7 @@ class TestReaper:
         job = jobs.job(id_)
         assert (job["state"], job["attempt"], job["error"]["reason"]) == ("WAITING", 1, "ATTEMPT_LOST")
         assert jobs.attempts(id_) == ["LOST"]
-        assert len(list(jobs.connection.notifies(timeout=1, stop_after=1))) == 1
+        assert len(list(jobs.connection.notifies(timeout=PATIENCE, stop_after=1))) == 1
 
     def test_the_last_attempt_lost_is_the_end(self, jobs: Jobs, database: Database) -> None:
         id_ = jobs.enqueue(PROBE, max_attempts=1)
@@ -109,7 +109,7 @@ class TestLosses:
         id_ = jobs.enqueue(PROBE)
         _claim_all(worker)
         self._gone(worker, jobs)
-        eventually(lambda: reaper.run_once() == 1, seconds=5)
+        eventually(lambda: reaper.run_once() == 1)
         assert (jobs.state(id_), jobs.attempts(id_)) == ("WAITING", ["LOST"])
 
     def test_a_session_that_lives_keeps_its_leases(self, jobs: Jobs, worker: Database, reaper: Reaper) -> None:
@@ -120,12 +120,13 @@ class TestLosses:
         assert jobs.state(id_) == "RUNNING"
 
     def test_a_worker_that_beats_without_its_session_keeps_them(
-        self, jobs: Jobs, worker: Database, database: Database
+        self, jobs: Jobs, worker: Database, reaper: Reaper
     ) -> None:
         id_ = jobs.enqueue(PROBE)
         _claim_all(worker)
         self._gone(worker, jobs)
-        assert Reaper(database, 0, silence=3).run_once() == 0
+        _silence(jobs, -3600)  # it will have beaten just before, whenever the reaper looks
+        assert reaper.run_once() == 0
         assert jobs.state(id_) == "RUNNING"
 
     def test_a_pid_that_was_given_out_again_is_another_session(
@@ -193,7 +194,8 @@ class TestSequencer:
         jobs.connection.execute("LISTEN taskhub_events")
         assert Sequencer(database).run_once() == 3
         assert _positions(jobs) == [1, 2, 3]
-        assert [n.payload for n in jobs.connection.notifies(timeout=0.2)] == ["3"]
+        jobs.connection.execute("NOTIFY taskhub_events, 'all'")
+        assert [n.payload for n in jobs.connection.notifies(timeout=PATIENCE, stop_after=2)] == ["3", "all"]
         assert Sequencer(database).run_once() == 0
 
     def test_an_event_that_commits_late_gets_a_later_position(
@@ -294,7 +296,7 @@ class TestDispatcher:
         assert self._depth(redis_server) == 1
 
     def test_it_wakes_on_the_notify(self, crank: Dispatcher, jobs: Jobs, redis_server: Redis) -> None:
-        crank.pause = 60
+        crank.pause = 3600
         stop = threading.Event()
         thread = threading.Thread(target=crank.run, args=(stop,))
         thread.start()
@@ -302,7 +304,7 @@ class TestDispatcher:
         eventually(lambda: jobs.connection.execute(listening).fetchone())
         jobs.enqueue(PROBE)
         jobs.connection.execute("NOTIFY taskhub_jobs")
-        eventually(lambda: self._depth(redis_server) == 1, seconds=5)
+        eventually(lambda: self._depth(redis_server) == 1)
         stop.set()
         jobs.connection.execute("NOTIFY taskhub_jobs")
         thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import psycopg
@@ -14,7 +15,7 @@ from shared.errors import Code, TaskHubError
 from shared.kinds import JobKind
 from tests.integration.worker_service.conftest import PROBE, Run
 from tests.support.jobs import Jobs
-from tests.support.servers import eventually
+from tests.support.servers import PATIENCE, eventually
 from worker_service import queries
 from worker_service.context import Context
 from worker_service.database import Database
@@ -128,7 +129,7 @@ def test_a_lost_lease_commits_nothing(jobs: Jobs, run: Run, database: Database) 
         (other,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         assert other.claim_token > context.job.claim_token
 
-    run(handler, lease_seconds=30)
+    run(handler)
     assert (_notes(jobs), jobs.state(id_)) == (0, "RUNNING")
     assert jobs.attempts(id_) == ["LOST", "RUNNING"]
 
@@ -142,8 +143,8 @@ def test_a_lost_lease_cannot_fail_the_job(jobs: Jobs, run: Run, database: Databa
             queries.reap(database.connection, 0, 3, AttemptLost())
             _explode(context)
 
-    run(handler, lease_seconds=30)
-    run(handler, lease_seconds=30)
+    run(handler)
+    run(handler)
     assert jobs.attempts(id_) == ["LOST", "SUCCEEDED"]
 
 
@@ -155,7 +156,7 @@ def test_a_failure_is_tried_again_after_a_pause(jobs: Jobs, run: Run) -> None:
     pause = job["schedule_time"] - before["schedule_time"]
     assert job["state"] == "WAITING"
     assert job["end_time"] is None
-    assert 0 < pause.total_seconds() < 3601
+    assert pause.total_seconds() >= 3600  # reckoned from the failure
     assert job["rank"] - before["rank"] == pause
     assert jobs.attempts(id_) == ["FAILED"]
 
@@ -253,15 +254,16 @@ def test_a_worker_frozen_in_its_transaction_is_cut_off(jobs: Jobs, run: Run) -> 
 
     def handler(context: Context) -> None:
         with context.transaction() as connection:
-            _note(connection)
-            cut = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %s"
             pid = connection.info.backend_pid
+            with suppress(psycopg.OperationalError):  # a slow machine is cut off before
+                _note(connection)
+            cut = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %s"
             eventually(lambda: (jobs.connection.execute(cut, [pid]).fetchone() or {})["n"] == 0)
             seen.append(pid)
 
-    run(handler, retry_base_seconds=3600)
+    run(handler, lease_seconds=1)
     assert seen
-    assert (_notes(jobs), jobs.attempts(id_)[0]) == (0, "FAILED")
+    assert (_notes(jobs), jobs.attempts(id_)) == (0, ["FAILED"])
 
 
 def test_many_claimers_never_share_a_job(jobs: Jobs, run: Run) -> None:
@@ -283,7 +285,7 @@ def test_a_run_ends_with_its_slice_and_wakes_the_dispatcher_for_the_rest(
     monkeypatch.setattr("worker_service.runner.SLICE", 0)
     run(lambda _context: None)
     assert sorted(jobs.state(id_) for id_ in ids) == ["SUCCEEDED", "WAITING"]
-    assert next(jobs.connection.notifies(timeout=5)).channel == "taskhub_jobs"
+    assert next(jobs.connection.notifies(timeout=PATIENCE)).channel == "taskhub_jobs"
 
 
 def test_release_charges_no_attempt(jobs: Jobs, database: Database) -> None:

@@ -76,7 +76,7 @@ def test_a_step_of_a_lost_lease_commits_nothing(jobs: Jobs, run: Run, database: 
         assert queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         context.step("note", _note)
 
-    run(handler, lease_seconds=30)
+    run(handler)
     assert _notes(jobs) == 0
     assert jobs.attempts(id_) == ["LOST", "RUNNING"]
 
@@ -99,7 +99,7 @@ def test_progress_is_shown_while_the_job_runs(jobs: Jobs, run: Run) -> None:
 
     def handler(context: Context) -> None:
         context.progress(0.5, "half")
-        eventually(lambda: jobs.job(id_)["progress_note"] == "half", seconds=5)
+        eventually(lambda: jobs.job(id_)["progress_note"] == "half")
 
     run(handler)
     assert (jobs.state(id_), jobs.job(id_)["progress_fraction"]) == ("SUCCEEDED", 0.5)
@@ -112,10 +112,10 @@ def test_a_handler_that_heeds_a_cancellation_ends_cancelled(jobs: Jobs, run: Run
         with context.transaction() as connection:
             _note(connection)
             _cancel(jobs)
-            eventually(lambda: context.cancelled, seconds=5)
+            eventually(lambda: context.cancelled)
             raise Cancelled
 
-    run(handler, lease_seconds=5)
+    run(handler)
     assert (jobs.state(id_), _notes(jobs), jobs.job(id_)["error"]["reason"]) == ("CANCELLED", 0, "CANCELLED")
 
 
@@ -131,8 +131,9 @@ def test_a_failure_after_a_cancellation_was_asked_for_is_the_end(jobs: Jobs, run
 
 
 @pytest.fixture
-def interruptible(run: Run) -> Iterator[Run]:
+def interruptible(run: Run, impatient: None) -> Iterator[Run]:
     """Handlers of `run` can be interrupted, as in a pool process."""
+    del impatient
 
     def interrupt(*_: object) -> None:
         for runner in run.runners:
@@ -143,24 +144,42 @@ def interruptible(run: Run) -> Iterator[Run]:
     signal.signal(signal.SIGUSR2, before)
 
 
+class Clock:
+    """The heartbeat's, for a test to put forward."""
+
+    ahead = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(heartbeat, "time", clock)
+    return clock
+
+
 def _forever(_: Context) -> None:
     time.sleep(60)
 
 
 def test_a_job_that_takes_too_long_is_interrupted_and_its_neighbour_goes_at_once(
-    jobs: Jobs, interruptible: Run, database: Database
+    jobs: Jobs, interruptible: Run, database: Database, clock: Clock
 ) -> None:
     slow, neighbour = jobs.enqueue(PROBE), jobs.enqueue(PROBE)
     seen = []
 
     def handler(context: Context) -> None:
         assert context.job.id == slow
-        eventually(lambda: jobs.state(neighbour) == "WAITING", seconds=5)
+        eventually(lambda: jobs.state(neighbour) == "WAITING")
         (other,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         seen.append(other.id)
+        clock.ahead = 3600
         _forever(context)
 
-    interruptible(handler, timeout=0.3, batch=2, retry_base_seconds=3600)
+    interruptible(handler, timeout=1800, batch=2)
     assert seen == [neighbour]
     assert (jobs.state(slow), jobs.job(slow)["error"]["reason"]) == ("WAITING", "TIMED_OUT")
     assert (jobs.job(neighbour)["attempt"], jobs.attempts(neighbour)) == (1, ["RELEASED", "RUNNING"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 from shared.crypto import Secrets
 from tests.support import kinds
 from tests.support.jobs import Jobs
-from tests.support.servers import Mailbox, Postgres, Processes, Redis, eventually, free_port
+from tests.support.servers import PATIENCE, Mailbox, Postgres, Processes, Redis, eventually, free_port
 
 KEY = "k" * 32
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -36,7 +35,7 @@ def environment(database_url: str, redis_url: str, mailbox: Mailbox) -> dict[str
         "TASKHUB_BROKER_URL": redis_url,
         "TASKHUB_SECRET_KEY": KEY,
         "TASKHUB_SMTP_URL": mailbox.url,
-        "TASKHUB_LEASE_SECONDS": "2",
+        "TASKHUB_LEASE_SECONDS": "300",  # whose session is gone is missed long before
         "TASKHUB_SHUTDOWN_GRACE_SECONDS": "0.5",
         "TASKHUB_RETRY_BASE_SECONDS": "0.2",
         "TASKHUB_WORKER_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
@@ -65,12 +64,17 @@ def test_a_job_becomes_a_mail(start: Start, jobs: Jobs, mailbox: Mailbox) -> Non
     assert jobs.job(id_)["result"] == {"message_id": message["Message-ID"]}
     assert jobs.attempts(id_) == ["SUCCEEDED"]
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 def _pool_pid(jobs: Jobs, id_: uuid.UUID) -> int:
     """Returns the process that runs the job."""
     return int(jobs.job(id_)["worker"].rpartition(":")[2])
+
+
+def _stopped(worker: psutil.Process) -> list[int]:
+    """Returns the processes of a worker that have been stopped."""
+    return [each.pid for each in worker.children(recursive=True) if each.status() == psutil.STATUS_STOPPED]
 
 
 def _blocked(jobs: Jobs, mailbox: Mailbox) -> uuid.UUID:
@@ -111,10 +115,10 @@ def test_a_killed_worker_leaves_nothing_behind_and_loses_nothing(start: Start, j
 
 
 def test_a_stopped_worker_hands_back_what_it_runs(start: Start, jobs: Jobs, mailbox: Mailbox) -> None:
-    worker = start(TASKHUB_LEASE_SECONDS="3600")
+    worker = start()
     id_ = _blocked(jobs, mailbox)
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(PATIENCE) == 0
     assert (jobs.state(id_), jobs.job(id_)["attempt"], jobs.attempts(id_)) == ("WAITING", 0, ["RELEASED"])
     mailbox.open.set()
     start()
@@ -127,7 +131,7 @@ def test_a_job_that_kills_its_worker_fails_and_costs_its_neighbours_nothing(star
     killer = jobs.enqueue(kinds.CRASH.kind, max_attempts=2)
     good += [jobs.enqueue(kinds.NOOP.kind) for _ in range(10)]
     start(**kinds.environment())
-    eventually(lambda: jobs.state(killer) == "FAILED", seconds=40)
+    eventually(lambda: jobs.state(killer) == "FAILED")
     eventually(lambda: {jobs.state(id_) for id_ in good} == {"SUCCEEDED"})
     assert {jobs.job(id_)["attempt"] for id_ in good} == {1}
     assert jobs.job(killer)["error"]["reason"] == "ATTEMPT_LOST"
@@ -135,11 +139,10 @@ def test_a_job_that_kills_its_worker_fails_and_costs_its_neighbours_nothing(star
 
 def test_a_worker_that_is_frozen_in_its_transaction_blocks_nobody_and_commits_nothing(start: Start, jobs: Jobs) -> None:
     jobs.connection.execute(kinds.LEDGER)
-    id_ = jobs.enqueue(kinds.STALL.kind, {"inside": True})
-    start(**kinds.environment())
-    eventually(lambda: jobs.state(id_) == "RUNNING")
-    frozen = _pool_pid(jobs, id_)
-    eventually(lambda: jobs.state(id_) == "SUCCEEDED", seconds=20)
+    id_ = jobs.enqueue(kinds.STALL.kind, {"inside": True}, max_attempts=20)
+    worker = psutil.Process(start(TASKHUB_LEASE_SECONDS="2", **kinds.environment()).pid)
+    [frozen] = eventually(lambda: _stopped(worker))
+    eventually(lambda: jobs.state(id_) == "SUCCEEDED")
     os.kill(frozen, signal.SIGCONT)
     last = jobs.enqueue(kinds.ROW.kind)
     eventually(lambda: jobs.state(last) == "SUCCEEDED")
@@ -166,9 +169,7 @@ def test_redis_is_disposable(start: Start, jobs: Jobs, mailbox: Mailbox, redis_s
         away()
     meanwhile = jobs.verification()
     redis_server.start()
-    began = time.monotonic()
-    eventually(lambda: jobs.state(meanwhile) == "SUCCEEDED")
-    assert time.monotonic() - began < 5
+    eventually(lambda: jobs.state(meanwhile) == "SUCCEEDED")  # how soon, F3 of `make chaos` measures
     assert len(mailbox.messages) == 3
 
 
@@ -185,16 +186,22 @@ def test_postgres_may_restart(start: Start, jobs: Jobs, postgres: Postgres, data
     assert worker.poll() is None
 
 
+def _metrics(environment: dict[str, str]) -> str:
+    with urllib.request.urlopen(f"http://{environment['TASKHUB_WORKER_METRICS_ADDRESS']}/metrics") as answer:
+        return str(answer.read().decode())
+
+
 def test_health_and_metrics(start: Start, jobs: Jobs, environment: dict[str, str]) -> None:
     worker = start()
     id_ = jobs.verification()
     eventually(lambda: jobs.state(id_) == "SUCCEEDED")
-    assert start("health").wait(10) == 0
-    with urllib.request.urlopen(f"http://{environment['TASKHUB_WORKER_METRICS_ADDRESS']}/metrics") as answer:
-        text = answer.read().decode()
-    assert 'taskhub_jobs_finished_total{kind="email",outcome="SUCCEEDED"} 1.0' in text
-    assert 'taskhub_job_start_latency_seconds_count{queue="email"} 1.0' in text
-    assert 'taskhub_jobs{queue="email",state="QUEUED"}' in text
+    assert start("health").wait(PATIENCE) == 0
+    for line in (
+        'taskhub_jobs_finished_total{kind="email",outcome="SUCCEEDED"} 1.0',
+        'taskhub_job_start_latency_seconds_count{queue="email"} 1.0',
+        'taskhub_jobs{queue="email",state="QUEUED"}',
+    ):
+        eventually(lambda line=line: line in _metrics(environment))  # type: ignore[misc] # called at once
     worker.terminate()
     worker.wait()
-    assert start("health").wait(10) == 1
+    assert start("health").wait(PATIENCE) == 1

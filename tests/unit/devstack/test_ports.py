@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +79,10 @@ def test_a_run_of_ports_is_free_as_a_whole(book: Path) -> None:
     first = Ports(book).choose("backend", run=4)
     with socket.create_server((first.host, first.port + 3)):
         assert Ports(book).choose("backend", run=4).port not in range(first.port, first.port + 4)
+
+
+def test_what_one_process_has_picked_no_other_picks(book: Path) -> None:
+    """Also before the server listens for which it was picked."""
+    picked = Ports(book).choose("redis").port
+    program = f"from devstack.ports import reserve; print(reserve({picked}))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"  # noqa: S603
