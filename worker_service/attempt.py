@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from worker_service.notes import Notes
 from worker_service.queries import Claimed, Done
 from worker_service.registry import Registry
 from worker_service.settings import WorkerSettings
+from worker_service.texts import as_json
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +102,7 @@ class Attempts:
             return execute()
         except LeaseLost:
             log.warning("attempt_refused", job=str(job.id), kind=job.kind)
+            self._hand_back()
             return AttemptState.LOST
         except psycopg.Error:
             # Neither the end nor the failure could be written: the lease runs out, and the reaper decides.
@@ -109,6 +110,19 @@ class Attempts:
             log.exception("attempt_unrecorded", job=str(job.id), dropped=len(self._held.take_waiting()))
             self._commits.database.close()
             return AttemptState.LOST
+
+    def _hand_back(self) -> None:
+        """Begins nothing more of the batch: whoever has lost one lease was away, and the others are lost or soon are.
+
+        What they do outside the database would be done twice, and nobody would refuse that.
+        """
+        waiting = {job.id: job.claim_token for job in self._held.take_waiting()}
+        if not waiting:
+            return
+        try:
+            log.info("jobs_released", jobs=queries.release(self._engine.connection, waiting))
+        except psycopg.Error:
+            self._engine.close()
 
     def _answer(self, commit: Commit) -> AttemptState:
         try:
@@ -142,7 +156,7 @@ class Attempts:
             finally:
                 current.interruptible = False
                 self._seconds += time.monotonic() - current.start
-            result = None if returned is None else json.dumps(returned)
+            result = None if returned is None else as_json(returned)
             if context.in_transaction:
                 # Effect and completion: both commit, or neither does.
                 self._commits.send(current, stack, result)

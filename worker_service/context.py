@@ -15,6 +15,7 @@ from worker_service.errors import LeaseLost
 from worker_service.held import Current
 from worker_service.queries import Claimed
 from worker_service.settings import WorkerSettings
+from worker_service.texts import as_json, printable
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Context:
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Says how far the job is, 0 to 1, and at what, in 200 characters. Shown within about a second; never fails."""
-        self._current.progress = (min(1.0, max(0.0, fraction)), note[:200])
+        self._current.progress = (min(1.0, max(0.0, fraction)), printable(note[:200]))
 
     def step(self, name: str, function: Callable[[], T] | Callable[[Connection], T]) -> T:
         """Returns what `function` returns, or returned in an earlier attempt: then it does not run again.
@@ -83,7 +84,7 @@ class Context:
         outside = function() if alone else None
         with self.connection.transaction():
             self._bound_idleness()
-            result = json.dumps(outside if alone else function(self.connection))
+            result = as_json(outside if alone else function(self.connection))
             if not queries.remember(self.connection, self.job, name, result):
                 raise LeaseLost
         return json.loads(result)

@@ -84,19 +84,21 @@ class Heartbeat:
             time.sleep(IDLE_TICK if long else TICK)
             try:
                 self._look()
-            except psycopg.Error as error:
-                log.warning("heartbeat_missed", error=type(error).__name__)
+            except Exception as error:
+                shown = None if isinstance(error, psycopg.Error) else error
+                log.warning("heartbeat_missed", error=type(error).__name__, exc_info=shown)
                 self._database.close()
                 time.sleep(IDLE_TICK)
 
     def _look(self) -> None:
+        # First: nothing else that fails may keep it waiting.
+        if time.monotonic() - self._last_beat >= self._beat_pause:
+            self._beat()
         self._write_group()
         current = self._held.current
         if current is not None and time.monotonic() - current.start > LONG:
             self.hand_back()
             self._judge(current)
-        if time.monotonic() - self._last_beat >= self._beat_pause:
-            self._beat()
 
     def _write_group(self) -> None:
         group = self._held.take_group(age=TICK)

@@ -52,13 +52,15 @@ def loops(settings: WorkerSettings) -> list[Loop]:
     registry = installed()
     app = make_app(settings.broker_url.get_secret_value(), registry.queues)
     return [
-        Dispatcher(_database(settings, Dispatcher.name), app, registry),
-        Reaper(_database(settings, Reaper.name), settings.lease_seconds),
-        Sequencer(_database(settings, Sequencer.name)),
-        Housekeeper(_database(settings, Housekeeper.name), settings.housekeeping_period_seconds),
-        Gauges(_database(settings, Gauges.name), registry.queues),
+        Dispatcher(connect(settings, Dispatcher.name), app, registry),
+        Reaper(connect(settings, Reaper.name), settings.lease_seconds),
+        Sequencer(connect(settings, Sequencer.name)),
+        Housekeeper(connect(settings, Housekeeper.name), settings.housekeeping_period_seconds),
+        Gauges(connect(settings, Gauges.name), registry.queues),
     ]
 
 
-def _database(settings: WorkerSettings, name: str) -> Database:
-    return Database(settings.direct_dsn, f"taskhub-{name}", pooled=False, setup=BY_INDEX)
+def connect(settings: WorkerSettings, name: str) -> Database:
+    """Returns the connection of a loop. A copy that freezes with a lock in its hands is cut off after a lease."""
+    idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
+    return Database(settings.direct_dsn, f"taskhub-{name}", pooled=False, setup=f"{BY_INDEX}; {idleness}")

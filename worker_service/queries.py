@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from psycopg.rows import tuple_row
@@ -19,6 +20,7 @@ from shared.events import CHANNEL as EVENTS_CHANNEL
 from shared.outbox import CHANNEL as JOBS_CHANNEL
 from shared.outbox import INSERT_JOB, RANK_SLACK
 from worker_service.database import Connection, Session
+from worker_service.texts import printable
 
 #: Due, of a kind that this worker knows. The bound on `rank` keeps the scan away from jobs scheduled far ahead.
 _DUE = f"""
@@ -272,12 +274,27 @@ def release_all(connection: Connection, worker: str) -> int:
     ).rowcount
 
 
-def reap(connection: Connection, lease: float, silence: float, error: TaskHubError, limit: int = 1000) -> list[Reaped]:
+def clock(connection: Connection) -> datetime:
+    """Returns the time by PostgreSQL's clock."""
+    row = connection.execute("SELECT clock_timestamp() AS time").fetchone()
+    assert row is not None  # noqa: S101 - one row
+    time: datetime = row["time"]
+    return time
+
+
+def reap(
+    connection: Connection,
+    lease: float,
+    silence: float,
+    error: TaskHubError,
+    until: datetime | None = None,
+    limit: int = 1000,
+) -> list[Reaped]:
     """Ends the leases whose time is over, and those whose session is gone and whose worker was silent for `silence`.
 
     Neither begins before PostgreSQL, or this session, has been up for as long: healthy workers need that time to give
     a sign of life after an outage. A job that was lost beside others is charged nothing and marked: it comes alone the
-    next time, and then the loss counts. Attempts that are left begin at once.
+    next time, and then the loss counts. Attempts that are left begin at once. Nothing is ended from `until` on.
     """
     rows = connection.execute(
         f"""
@@ -288,8 +305,9 @@ def reap(connection: Connection, lease: float, silence: float, error: TaskHubErr
                 coalesce(max(backend_start) < now() - make_interval(secs => %(silence)s), false) AS for_silence
             FROM sessions WHERE pid = pg_backend_pid()
         ), over AS MATERIALIZED (
-            SELECT id FROM jobs, settled
-            WHERE state = 'RUNNING' AND (
+            -- Their columns as they are now, not as they were when the statement began: one may be cancelled meanwhile.
+            SELECT id, attempt, max_attempts, solo, cancel_requested FROM jobs, settled
+            WHERE state = 'RUNNING' AND now() < %(until)s AND (
                 lease_expire_time < now() AND for_lease
                 OR heartbeat_time < now() - make_interval(secs => %(silence)s) AND for_silence
                     AND heartbeat_time > pg_postmaster_start_time() AND session_pid IS NOT NULL
@@ -301,9 +319,9 @@ def reap(connection: Connection, lease: float, silence: float, error: TaskHubErr
             )
             ORDER BY id LIMIT %(limit)s FOR UPDATE OF jobs SKIP LOCKED
         ), verdict AS (
-            SELECT jobs.id, attempt AS number, CASE WHEN cancel_requested THEN 'CANCELLED'
+            SELECT id, attempt AS number, CASE WHEN cancel_requested THEN 'CANCELLED'
                 WHEN solo AND attempt >= max_attempts THEN 'FAILED' ELSE 'WAITING' END AS state
-            FROM jobs, over WHERE jobs.id = over.id
+            FROM over
         ), ended AS (
             UPDATE jobs SET state = verdict.state, solo = true,
                 attempt = CASE WHEN solo THEN attempt ELSE attempt - 1 END,
@@ -316,7 +334,14 @@ def reap(connection: Connection, lease: float, silence: float, error: TaskHubErr
         ), closed AS ({_CLOSE})
         SELECT id, kind, state, attempt FROM ended LEFT JOIN woken ON true
         """,
-        {"lease": lease, "silence": silence, "limit": limit, "attempt_state": "LOST", "error": status(error)},
+        {
+            "lease": lease,
+            "silence": silence,
+            "until": until or datetime.max.replace(tzinfo=UTC),
+            "limit": limit,
+            "attempt_state": "LOST",
+            "error": status(error),
+        },
     ).fetchall()
     return [Reaped(**row) for row in rows]
 
@@ -442,7 +467,7 @@ def bound_idleness(connection: Connection, seconds: float) -> None:
 
 def status(error: TaskHubError) -> str:
     """Returns `error` as `jobs.error` holds it (google.rpc.Status)."""
-    return json.dumps({"code": int(error.code), "message": error.message, "reason": error.reason})
+    return json.dumps({"code": int(error.code), "message": printable(error.message), "reason": error.reason})
 
 
 def _fences(held: Mapping[uuid.UUID, int]) -> dict[str, Any]:

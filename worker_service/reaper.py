@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import structlog
 
 from worker_service import metrics, queries
@@ -16,6 +18,10 @@ log = structlog.get_logger(__name__)
 SILENCE = 3.0
 
 
+#: Longest time from one turn to the next that counts as regular.
+STALL = timedelta(seconds=2)
+
+
 class Reaper(Loop):
     """The only one that takes a running job from its worker."""
 
@@ -25,11 +31,25 @@ class Reaper(Loop):
     def __init__(self, database: Database, lease: float, silence: float = SILENCE) -> None:
         super().__init__(database)
         self._lease = lease
-        self._silence = silence
+        self._silence = timedelta(seconds=silence)
+        #: By PostgreSQL's clock: the last turn, and the first of those that came regularly.
+        self._last = self._first = datetime.min.replace(tzinfo=UTC)
 
     def run_once(self) -> int:
-        """Ends the leases whose time is over, or whose worker is gone; returns how many."""
-        reaped = queries.reap(self._database.connection, self._lease, self._silence, AttemptLost())
+        """Ends the leases whose time is over, or whose worker is gone; returns how many.
+
+        Where PostgreSQL, the way to it or this process stood still, healthy workers may have been held up as well: they
+        are given the time to report.
+        """
+        connection = self._database.connection
+        now = queries.clock(connection)
+        if now - self._last > STALL:
+            self._first = now
+        self._last = now
+        if now - self._first < self._silence:
+            return 0
+        silence = self._silence.total_seconds()
+        reaped = queries.reap(connection, self._lease, silence, AttemptLost(), until=now + STALL)
         for job in reaped:
             log.warning("attempt_lost", job=str(job.id), kind=job.kind, attempt=job.attempt, state=job.state)
             metrics.FINISHED.labels(job.kind, "LOST").inc()

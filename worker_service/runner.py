@@ -124,8 +124,8 @@ class Runner:
                 session=self._engine.session,
                 limit=self._pace.size(queue),
             )
-        except psycopg.OperationalError as error:
-            # The dispatcher hints again when the database is back.
+        except psycopg.Error as error:
+            # The dispatcher hints again when the database is back; one that only reads by now is left as well.
             log.warning("claim_failed", queue=queue, error=type(error).__name__)
             self._engine.close()
             return []

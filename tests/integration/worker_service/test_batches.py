@@ -12,6 +12,7 @@ from tests.support.servers import eventually
 from worker_service import queries
 from worker_service.context import Context
 from worker_service.database import BY_INDEX, Database
+from worker_service.errors import AttemptLost
 from worker_service.queries import Claimed, Done
 
 
@@ -66,6 +67,31 @@ def test_a_group_writes_what_is_still_ours_and_nothing_else(jobs: Jobs, database
     assert [jobs.state(id_) for id_ in ids] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     assert (jobs.job(ids[0])["result"], jobs.job(ids[1])["result"]) == ({"n": 1}, None)
     assert other.claim_token > batch[1].claim_token
+
+
+@pytest.mark.parametrize("poison", [{"n": float("nan")}, {"text": "a\0b"}, {"text": "\ud800"}])
+def test_a_result_that_cannot_be_stored_fails_its_own_job_alone(jobs: Jobs, run: Run, poison: dict[str, Any]) -> None:
+    bad, good = jobs.enqueue(PROBE), jobs.enqueue(PROBE)
+    run(lambda context: poison if context.job.id == bad else {"text": "\U0001f600 \\u0000"}, pure=True, batch=2)
+    assert (jobs.attempts(bad)[0], jobs.state(good)) == ("FAILED", "SUCCEEDED")
+    assert jobs.job(good)["result"] == {"text": "\U0001f600 \\u0000"}
+
+
+def test_behind_a_lost_lease_no_job_begins_that_is_another_s(jobs: Jobs, run: Run, database: Database) -> None:
+    first, second, third = (jobs.enqueue(PROBE) for _ in range(3))
+    ran = []
+
+    def handler(context: Context) -> None:
+        ran.append(context.job.id)
+        if len(ran) == 1:
+            over = "UPDATE jobs SET lease_expire_time = now() - interval '1 second' WHERE id = ANY(%s)"
+            jobs.connection.execute(over, [[first, second]])
+            queries.reap(database.connection, 0, 3, AttemptLost())
+            assert [job.id for _ in range(2) for job in _claim(database, 1)] == [first, second]
+
+    run(handler, batch=4, lease_seconds=30)
+    assert ran == [first, third]
+    assert [jobs.state(id_) for id_ in (first, second, third)] == ["RUNNING", "RUNNING", "SUCCEEDED"]
 
 
 def test_one_beat_keeps_the_whole_batch(jobs: Jobs, database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -12,13 +13,17 @@ from tests.integration.worker_service.conftest import PROBE
 from tests.support.jobs import Jobs
 from tests.support.servers import PATIENCE, Redis, eventually
 from worker_service import dispatcher, queries
+from worker_service import reaper as reapers
 from worker_service.database import Database
 from worker_service.dispatcher import Dispatcher
+from worker_service.errors import AttemptLost
 from worker_service.gauges import Gauges
 from worker_service.jobs import Job
+from worker_service.loops import connect
 from worker_service.reaper import Reaper
 from worker_service.registry import Registry
-from worker_service.sequencer import Sequencer
+from worker_service.sequencer import LOCK, Sequencer
+from worker_service.settings import WorkerSettings
 from worker_service.transport import make_app
 
 
@@ -43,7 +48,7 @@ class TestReaper:
         id_ = jobs.enqueue(PROBE)
         _claim(database, -1)
         jobs.connection.execute("LISTEN taskhub_jobs")
-        assert Reaper(database, 0).run_once() == 1
+        assert Reaper(database, 0, silence=0).run_once() == 1
         job = jobs.job(id_)
         assert (job["state"], job["attempt"], job["error"]["reason"]) == ("WAITING", 1, "ATTEMPT_LOST")
         assert jobs.attempts(id_) == ["LOST"]
@@ -52,20 +57,20 @@ class TestReaper:
     def test_the_last_attempt_lost_is_the_end(self, jobs: Jobs, database: Database) -> None:
         id_ = jobs.enqueue(PROBE, max_attempts=1)
         _claim(database, -1)
-        assert Reaper(database, 0).run_once() == 1
+        assert Reaper(database, 0, silence=0).run_once() == 1
         assert (jobs.state(id_), jobs.attempts(id_)) == ("FAILED", ["LOST"])
         assert jobs.job(id_)["end_time"] is not None
 
     def test_a_lease_that_holds_is_left_alone(self, jobs: Jobs, database: Database) -> None:
         id_ = jobs.enqueue(PROBE)
         _claim(database, 60)
-        assert Reaper(database, 0).run_once() == 0
+        assert Reaper(database, 0, silence=0).run_once() == 0
         assert jobs.state(id_) == "RUNNING"
 
     def test_after_a_restart_of_postgres_workers_get_a_lease_s_time(self, jobs: Jobs, database: Database) -> None:
         id_ = jobs.enqueue(PROBE)
         _claim(database, -1)
-        assert Reaper(database, 3600).run_once() == 0
+        assert Reaper(database, 3600, silence=0).run_once() == 0
         assert jobs.state(id_) == "RUNNING"
 
 
@@ -88,15 +93,15 @@ class TestLosses:
         worker.close()
 
     @pytest.fixture
-    def reaper(self, database_url: str) -> Iterator[Reaper]:
-        """Has been connected for a while: the silence that it waits for is shorter than its own life."""
+    def reaper(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
+        """Has turned for a while: longer than the silence that it waits for."""
+        monkeypatch.setattr(reapers, "STALL", timedelta(hours=1))  # a machine may be slow
         database = Database(database_url, "reaper", pooled=False)
-        jobs = Jobs(database_url)
-        age = "SELECT clock_timestamp() - backend_start > interval '0.1 s' AS old FROM pg_stat_activity WHERE pid = %s"
-        pid = database.connection.info.backend_pid
-        eventually(lambda: (jobs.connection.execute(age, [pid]).fetchone() or {})["old"])
-        jobs.connection.close()
-        yield Reaper(database, 0, silence=0.1)
+        reaper = Reaper(database, 0, silence=0.1)
+        reaper.run_once()
+        begun = queries.clock(database.connection)
+        eventually(lambda: queries.clock(database.connection) - begun > timedelta(seconds=0.1))
+        yield reaper
         database.close()
 
     def _gone(self, worker: Database, jobs: Jobs) -> None:
@@ -152,23 +157,34 @@ class TestLosses:
         _claim_all(worker)
         self._gone(worker, jobs)
         _silence(jobs, 3601)
-        assert Reaper(database, 0, silence=3600).run_once() == 0
+        assert not queries.reap(database.connection, 0, 3600, AttemptLost())
+
+    def test_a_reaper_that_was_held_up_lets_workers_report_first(
+        self, jobs: Jobs, worker: Database, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """PostgreSQL, or the way to it, stood still for longer than the leases: healthy workers were held up too."""
+        jobs.enqueue(PROBE)
+        _claim_all(worker, -1)
+        monkeypatch.setattr(reapers, "STALL", timedelta(seconds=0))
+        assert reaper.run_once() == 0
+        monkeypatch.setattr(reapers, "STALL", timedelta(hours=1))
+        eventually(lambda: reaper.run_once() == 1, seconds=5)
 
     def test_a_batch_that_was_lost_is_charged_nothing_and_travels_alone(self, jobs: Jobs, database: Database) -> None:
         ids = [jobs.enqueue(PROBE, max_attempts=1) for _ in range(3)]
         assert len(_claim_all(database, -1)) == 3
-        assert Reaper(database, 0).run_once() == 3
+        assert Reaper(database, 0, silence=0).run_once() == 3
         rows = [jobs.job(id_) for id_ in ids]
         assert [(row["state"], row["attempt"], row["solo"]) for row in rows] == [("WAITING", 0, True)] * 3
         assert [job.id for job in _claim_all(database, -1)] == [ids[0]]
-        assert Reaper(database, 0).run_once() == 1
+        assert Reaper(database, 0, silence=0).run_once() == 1
         assert [jobs.state(id_) for id_ in ids] == ["FAILED", "WAITING", "WAITING"]
 
     def test_a_lost_job_whose_cancellation_was_asked_for_is_cancelled(self, jobs: Jobs, database: Database) -> None:
         id_ = jobs.enqueue(PROBE)
         _claim_all(database, -1)
         jobs.connection.execute("UPDATE jobs SET cancel_requested = true")
-        assert Reaper(database, 0).run_once() == 1
+        assert Reaper(database, 0, silence=0).run_once() == 1
         assert (jobs.state(id_), jobs.attempts(id_)) == ("CANCELLED", ["LOST"])
 
     def test_two_reapers_end_each_lease_once(self, jobs: Jobs, database: Database, database_url: str) -> None:
@@ -177,7 +193,9 @@ class TestLosses:
             pass
         reaped: list[int] = []
         others = [Database(database_url, "reaper", pooled=False) for _ in range(2)]
-        reapers = [threading.Thread(target=lambda o=o: reaped.append(Reaper(o, 0).run_once())) for o in others]
+        reapers = [
+            threading.Thread(target=lambda o=o: reaped.append(Reaper(o, 0, silence=0).run_once())) for o in others
+        ]
         for thread in reapers:
             thread.start()
         for thread in reapers:
@@ -208,6 +226,18 @@ class TestSequencer:
             slow.commit()
         Sequencer(database).run_once()
         assert _positions(jobs) == [2, 1]
+
+    def test_a_copy_that_froze_with_the_lock_is_cut_off(
+        self, jobs: Jobs, settings: WorkerSettings, database_url: str
+    ) -> None:
+        frozen = connect(settings, "frozen")
+        frozen.connection.execute("BEGIN")
+        frozen.connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        _emit(jobs.connection)
+        other = Database(database_url, "other", pooled=False, setup="SET lock_timeout = '10s'")
+        assert Sequencer(other).run_once() == 1
+        frozen.close()
+        other.close()
 
     def test_purged_events_do_not_set_the_counter_back(self, jobs: Jobs, database: Database) -> None:
         _emit(jobs.connection, 2)

@@ -235,6 +235,29 @@ def test_the_heartbeat_keeps_the_lease_of_a_long_job(jobs: Jobs, run: Run) -> No
     assert jobs.attempts(id_) == ["SUCCEEDED"]
 
 
+def test_a_note_that_cannot_be_stored_costs_no_lease(jobs: Jobs, run: Run) -> None:
+    id_ = jobs.enqueue(PROBE)
+
+    def handler(context: Context) -> None:
+        context.progress(0.5, "at \ud800\0")
+        eventually(lambda: jobs.job(id_)["progress_fraction"] == 0.5)
+        first = jobs.job(id_)["lease_expire_time"]
+        eventually(lambda: jobs.job(id_)["lease_expire_time"] > first, seconds=5)
+
+    run(handler)
+    assert (jobs.attempts(id_), jobs.job(id_)["progress_note"]) == (["SUCCEEDED"], "at ??")
+
+
+def test_an_error_that_cannot_be_stored_is_shown_without_what_is_in_the_way(jobs: Jobs, run: Run) -> None:
+    id_ = jobs.enqueue(PROBE)
+
+    def handler(_: Context) -> NoReturn:
+        raise PermanentError("line 1: \ud800\0")
+
+    run(handler)
+    assert (jobs.state(id_), jobs.job(id_)["error"]["message"]) == ("FAILED", "line 1: ??")
+
+
 def test_a_job_has_one_transaction(jobs: Jobs, run: Run) -> None:
     id_ = jobs.enqueue(PROBE)
 
