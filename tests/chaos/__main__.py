@@ -3,6 +3,8 @@
 make chaos                      all rows, with a seed of its own, which is printed
 make chaos ONLY=F1,F4 SEED=7    these two, with the same random choices as every run with that seed
 make chaos APART=0.1,0.5        other pauses between faults, in seconds
+make chaos ONLY=MIX LENGTH=300  faults of every kind, for five minutes
+make chaos ONLY=MIX FAULTS=kill_loops,flush_redis   of these kinds alone
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.chaos.faults import ANY, Fault
 from tests.chaos.harness import Order, Result, run, write
 from tests.chaos.report import Screen, document
-from tests.chaos.rows import ROWS
+from tests.chaos.rows import ROWS, mix
 from tests.chaos.scene import Apart
 from tests.chaos.stack import Stack
 from tests.support.servers import ROOT
@@ -38,7 +41,8 @@ def main() -> int:
     settings: dict[str, Any] = {}
     try:
         for id_ in arguments.only:
-            order = Order(ROWS[id_], arguments.seed, short=arguments.short, apart=arguments.apart)
+            row = mix(*arguments.faults) if arguments.faults and id_ == "MIX" else ROWS[id_]
+            order = Order(row, arguments.seed, arguments.short, arguments.apart, arguments.length)
             result, settings = _run_alone(order, screen, keep=arguments.keep)
             results.append(result)
             write(arguments.results, document(arguments.seed, results, settings))
@@ -78,6 +82,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_rows, default=list(ROWS), metavar="F1,F2", help="which rows")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all random choices")  # noqa: S311
     parser.add_argument("--apart", type=_apart, metavar="LEAST,MOST", help="seconds between two faults")
+    parser.add_argument("--length", type=float, metavar="SECONDS", help="how long the faults of MIX go on")
+    parser.add_argument("--faults", type=_faults, metavar="NAME,NAME", help=f"those of MIX: {', '.join(ANY)}")
     parser.add_argument("--short", action="store_true", help="the short forms, as in make test")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save ledgers and logs there")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -89,6 +95,13 @@ def _rows(text: str) -> list[str]:
     if unknown := set(found) - ROWS.keys():
         raise argparse.ArgumentTypeError(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     return found
+
+
+def _faults(text: str) -> list[Fault]:
+    names = text.replace(",", " ").split()
+    if unknown := set(names) - ANY.keys():
+        raise argparse.ArgumentTypeError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(ANY)}")
+    return [ANY[name] for name in names]
 
 
 def _apart(text: str) -> Apart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 import psycopg
@@ -33,6 +33,11 @@ def kill_celery(scene: Scene) -> None:
 def kill_worker(scene: Scene) -> None:
     """SIGKILL to a whole worker: its supervisor, with which its processes die."""
     scene.strike(scene.stack.workers, signal.SIGKILL, "worker")
+
+
+def kill_workers(scene: Scene) -> None:
+    """SIGKILL to all workers in the same moment."""
+    scene.strike_all(scene.stack.workers, signal.SIGKILL, "worker")
 
 
 def kill_loops(scene: Scene) -> None:
@@ -132,6 +137,31 @@ def _ask_to_stop(scene: Scene, role: Callable[[], list[psutil.Process]], name: s
     eventually(lambda: len(role()) >= before, PATIENCE)
 
 
+def freeze_pool_child(scene: Scene) -> None:
+    """SIGSTOP to a process that runs jobs, for longer than its leases last."""
+    scene.freeze(scene.stack.pool, scene.lease * scene.rng.uniform(1.1, 1.5), "pool child")
+
+
+def freeze_celery(scene: Scene) -> None:
+    """SIGSTOP to the parent of a pool, for longer than a lease."""
+    scene.freeze(scene.stack.celery, scene.lease * scene.rng.uniform(1.1, 1.5), "celery parent")
+
+
+def freeze_loops(scene: Scene) -> None:
+    """SIGSTOP to the loops of one worker, for longer than a lease."""
+    scene.freeze(scene.stack.loops, scene.lease * scene.rng.uniform(1.1, 1.5), "loops")
+
+
+def freeze_api_server(scene: Scene) -> None:
+    """SIGSTOP to a server process, for less than its callers' patience."""
+    scene.freeze(scene.stack.api_servers, scene.rng.uniform(1, 5), "API server")
+
+
+def stall_redis(scene: Scene) -> None:
+    """SIGSTOP to Redis for some seconds, while the faults go on."""
+    scene.freeze(scene.stack.redis, scene.rng.uniform(2, 8), "redis")
+
+
 def stall_holders(scene: Scene) -> None:
     """SIGSTOP to the process that runs a job of the kind chaos.hold, until another attempt holds the job."""
     with psycopg.connect(scene.stack.database, autocommit=True) as connection:
@@ -181,6 +211,13 @@ def mixed(times: int, apart: Apart, *choices: Fault) -> Sequence[tuple[Fault, Ap
     return [(lambda scene: scene.rng.choice(choices)(scene), apart)] * times
 
 
+def mixed_for(length: float, apart: Apart, *choices: Fault) -> Iterator[tuple[Fault, Apart]]:
+    """Yields such a schedule for `length` seconds: the machine's speed decides how far it gets, and nothing else."""
+    end = time.monotonic() + length
+    while time.monotonic() < end:
+        yield from mixed(1, apart, *choices)
+
+
 def each(apart: Apart, *faults: Fault, shuffled: bool = True) -> Sequence[tuple[Fault, Apart]]:
     """Returns a schedule: all of the faults, once each, in an order that the seed decides."""
     if not shuffled:
@@ -191,3 +228,26 @@ def each(apart: Apart, *faults: Fault, shuffled: bool = True) -> Sequence[tuple[
         left.pop(scene.rng.randrange(len(left)))(scene)
 
     return [(next_one, apart) for _ in faults]
+
+
+#: What may happen in the row MIX, by name.
+ANY: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        kill_pool_child,
+        kill_celery,
+        kill_worker,
+        kill_workers,
+        kill_loops,
+        kill_api_server,
+        kill_api_parent,
+        kill_redis,
+        flush_redis,
+        crash_postgres,
+        freeze_pool_child,
+        freeze_celery,
+        freeze_loops,
+        freeze_api_server,
+        stall_redis,
+    )
+}

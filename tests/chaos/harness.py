@@ -83,6 +83,8 @@ class Order:
     seed: int
     short: bool = False
     apart: Apart | None = None
+    #: Seconds of faults, where the row is bounded by time.
+    length: float | None = None
 
     @property
     def invariants(self) -> Sequence[Invariant]:
@@ -92,7 +94,8 @@ class Order:
     @property
     def sizes(self) -> dict[str, float]:
         """How much of everything."""
-        return dict(self.row.short if self.short else self.row.long)
+        sizes = dict(self.row.short if self.short else self.row.long)
+        return sizes if self.length is None or "length" not in sizes else sizes | {"length": self.length}
 
 
 def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) -> Result:
@@ -101,7 +104,7 @@ def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) ->
     apart = order.apart or row.apart
     fault_free = _fault_free(order, stack, folder / "fault-free", say) if row.fault_free else None
     rng = random.Random(f"{order.seed} {row.id}")  # noqa: S311 - replayable
-    scene = Scene(stack, rng, say)
+    scene = Scene(stack, rng, say, stack.settings["lease_seconds"])
     before = stack.ours()
     gave_up = None
     with _clients(order, stack, folder / "ledger") as finish:
@@ -110,11 +113,14 @@ def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) ->
             for fault, (shortest, longest) in row.schedule(order.sizes, apart):
                 scene.pause(rng.uniform(shortest, longest))
                 fault(scene)
+            scene.thaw()
             finish()
             _rest(stack, folder / "ledger", say)
         except AssertionError as error:
             # What the harness waited for in vain is a violation like any other; the rest is still compared.
             gave_up = f"the harness gave up after {[each.what for each in scene.journal[-1:]]}: {error}"
+        finally:
+            scene.thaw()
     evidence = _evidence(stack, scene, folder / "ledger", before, fault_free)
     findings = {invariant.__name__: invariant(evidence) for invariant in order.invariants}
     findings["came_to_rest"] = Finding(violations=[gave_up] if gave_up else [])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 from tests.chaos.evidence import Evidence, Finding, median, p99
 from tests.chaos.scene import Span
+from tests.support import kinds as probes
+from tests.support.servers import eventually
 
 Invariant = Callable[[Evidence], Finding]
 
@@ -18,6 +21,8 @@ OK_AGAIN, DONE_AGAIN = 5.0, 10.0
 #: Seconds in which a refusal must have come, in which a process that was asked to stop must be gone, and in which a job
 #: that was handed back must be running again.
 AT_ONCE, GONE, RESUMED = 1.0, 10.0, 3.0
+#: Seconds after which events have their position, once everything is back.
+SEQUENCED = 10.0
 #: Seconds by which a call may be slower than twice its normal time while Redis is away.
 SLOWER = 0.010
 #: What the watchdog logs when it ends a worker.
@@ -29,7 +34,7 @@ def no_job_is_lost(evidence: Evidence) -> Finding:
     lost = []
     for job in sorted(evidence.acknowledged_jobs):
         wanted = evidence.sent_jobs[job]["effects"]
-        if not wanted:
+        if evidence.sent_jobs[job]["kind"] == probes.CRASH.kind.name:
             continue
         row = evidence.jobs.get(job)
         state = row["state"] if row else "missing"
@@ -98,6 +103,28 @@ def no_write_happens_twice(evidence: Evidence) -> Finding:
         ]
     retried = {line["key"] for line in evidence.lines("refused")}
     return Finding({"twice": len(twice), "retried": len(retried)}, twice)
+
+
+def every_event_has_its_place(evidence: Evidence) -> Finding:
+    """The sequencer has caught up, and positions are contiguous: readers of the log miss nothing, and see it once."""
+
+    def count() -> dict[str, int]:
+        [row] = evidence.query(
+            """
+            SELECT count(*) AS events, count(*) - count(position) AS waiting, count(DISTINCT position) AS places,
+                coalesce(max(position) - min(position) + 1, 0) AS room FROM events
+            """,
+            [],
+        )
+        return row
+
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not count()["waiting"], SEQUENCED)
+    found = count()
+    wrong = [f"{found['waiting']} events have no position"] if found["waiting"] else []
+    if not found["places"] == found["room"] == found["events"] - found["waiting"]:
+        wrong.append(f"{found['events']} events have {found['places']} different positions in {found['room']}")
+    return Finding({"events": found["events"]}, wrong)
 
 
 def answers_are_equal(evidence: Evidence) -> Finding:

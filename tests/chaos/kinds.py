@@ -1,8 +1,10 @@
-"""Two kinds of job beside those of `tests.support.kinds`, which the stack's workers get along with these.
+"""Kinds of job beside those of `tests.support.kinds`, which the stack's workers get along with these.
 
 | kind | what it does | args |
 | --- | --- | --- |
 | chaos.row | works half its time before `transaction()`, and half inside, after its row was written | `seconds` |
+| chaos.pure | nothing; pure | |
+| chaos.steps | what probe.steps does | `steps` |
 | chaos.hold | the same for long, so that a fault can catch it | `seconds`, `where`: all of the time `before` its \
 transaction, `inside`, where it holds a lock that its successor needs, or `after`, when only its completion is missing |
 
@@ -70,4 +72,6 @@ def _hold(context: Context) -> None:
 
 # More attempts than a row has faults: where a job fails, the engine failed, not the limit.
 ROW = Job(JobKind("chaos.row", QUEUE, max_attempts=40), _row)
+STEPS = Job(JobKind("chaos.steps", QUEUE, max_attempts=40), probes.STEPS.handler)
+PURE = Job(JobKind("chaos.pure", QUEUE, max_attempts=40), lambda _: None, pure=True)
 HOLD = Job(JobKind("chaos.hold", QUEUE, max_attempts=5), _hold)

@@ -160,6 +160,18 @@ async def trickle_jobs(caller: Caller, rate: float, seconds: float) -> None:
     await enqueuer.close()
 
 
+async def trickle_others(caller: Caller, rate: float) -> None:
+    """Enqueues `rate` jobs a second until the faults are over: pure ones, and every tenth in three steps."""
+    enqueuer = Enqueuer(caller)
+    while not caller.over.is_set():
+        if caller.rng.random() < 1 / 10:
+            await enqueuer.enqueue(kinds.STEPS.kind, {"steps": 3}, effects=3)
+        else:
+            await enqueuer.enqueue(kinds.PURE.kind, {}, effects=0)
+        await asyncio.sleep(1 / rate)
+    await enqueuer.close()
+
+
 async def hold_jobs(caller: Caller, seconds: float) -> None:
     """Enqueues jobs that can be stalled, one after the other: before its transaction, inside, and after."""
     enqueuer = Enqueuer(caller)

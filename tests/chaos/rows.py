@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.chaos import faults as f
@@ -14,7 +14,7 @@ from tests.chaos.loads import Load
 from tests.chaos.scene import Apart
 
 Sizes = Mapping[str, float]
-Schedule = Sequence[tuple[Fault, Apart]]
+Schedule = Iterable[tuple[Fault, Apart]]
 
 
 @dataclass(frozen=True)
@@ -210,4 +210,26 @@ F12 = Row(
     apart=(1.0, 3.0),
 )
 
-ROWS = {row.id: row for row in (F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12)}
+
+def mix(*choices: Fault) -> Row:
+    """Returns the row whose faults are these, in an order that the seed decides, for as long as its length says."""
+    return Row(
+        "MIX",
+        fault="everything: SIGKILL of any process, of all workers at once, SIGSTOP beyond the lease, FLUSHALL, "
+        "PostgreSQL and Redis crashed or frozen",
+        load="CreateTask and CompleteTask with keys and retries; jobs with a row, in steps, and pure ones",
+        must="lost 0, twice 0; no call fails for good; every event has its place",
+        loads=lambda n: [
+            l.load(l.write_tasks, clients=4),
+            l.load(l.trickle_jobs, rate=20, seconds=0.02),
+            l.load(l.trickle_others, rate=n["others"]),
+        ],
+        schedule=lambda n, apart: f.mixed_for(n["length"], apart, *choices),
+        invariants=[*JOBS, *WRITES, i.no_call_fails, i.every_event_has_its_place],
+        long={"length": 120, "others": 50},
+        short={"length": 10, "others": 50},
+    )
+
+
+MIX = mix(*f.ANY.values())
+ROWS = {row.id: row for row in (F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12, MIX)}

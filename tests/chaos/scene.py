@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,8 +50,11 @@ class Scene:
     stack: Stack
     rng: random.Random
     say: Callable[[str], None]
+    #: Seconds.
+    lease: float
     journal: list[Injected] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    _frozen: list[threading.Timer] = field(default_factory=list)
 
     def strike(self, role: Role, number: signal.Signals, name: str) -> int:
         """Sends a signal to a process of this role, once there is one; returns its pid."""
@@ -67,6 +72,32 @@ class Scene:
         assert pid is not None
         self.note(f"{number.name} {name}", pid)
         return pid
+
+    def strike_all(self, role: Role, number: signal.Signals, name: str) -> None:
+        """Sends a signal to every process of this role in the same moment."""
+        victims = role()
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.send_signal(number)
+        for victim in victims:
+            self.note(f"{number.name} {name}", victim.pid)
+
+    def freeze(self, role: Role, seconds: float, name: str) -> None:
+        """Sends SIGSTOP to a process of this role, and SIGCONT later, while the faults go on."""
+        process = psutil.Process(self.strike(role, signal.SIGSTOP, name))
+
+        def wake() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+        timer = threading.Timer(seconds, wake)
+        timer.start()
+        self._frozen.append(timer)
+
+    def thaw(self) -> None:
+        """Returns once nothing is frozen any more."""
+        for timer in self._frozen:
+            timer.join()
 
     def note(self, what: str, pid: int | None) -> None:
         """Writes a line of the journal."""
