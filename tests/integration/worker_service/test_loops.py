@@ -230,11 +230,11 @@ class TestSequencer:
     def test_a_copy_that_froze_with_the_lock_is_cut_off(
         self, jobs: Jobs, settings: WorkerSettings, database_url: str
     ) -> None:
-        frozen = connect(settings, "frozen")
+        frozen = connect(settings.model_copy(update={"lease_seconds": 1}), "frozen")
         frozen.connection.execute("BEGIN")
         frozen.connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         _emit(jobs.connection)
-        other = Database(database_url, "other", pooled=False, setup="SET lock_timeout = '10s'")
+        other = Database(database_url, "other", pooled=False, setup="SET lock_timeout = '30s'")
         assert Sequencer(other).run_once() == 1
         frozen.close()
         other.close()
