@@ -3,7 +3,8 @@
 `python -m api_service` starts the server processes, serves their metrics and brings a killed one up again;
 `python -m api_service serve --index N` is one of them; `python -m api_service health` exits with 0 if they serve;
 `python -m api_service admin create --email ADDRESS` makes the first administrator, asking for the password (or reading
-it from standard input); `python -m api_service keys list|rotate|revoke|prune` manages the signing keys.
+it from standard input or `--password-fd`); `python -m api_service keys list|rotate|revoke|prune` manages the signing
+keys.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     admin = commands.add_parser("admin", help="manage administrators").add_subparsers(dest="action", required=True)
     create = admin.add_parser("create", help="make an administrator, or make an account one")
     create.add_argument("--email", required=True)
+    create.add_argument("--password-fd", type=int, help="read the password from this file descriptor")
     _add_keys(commands.add_parser("keys", help="manage the keys that sign access tokens"))
     arguments = parser.parse_args()
     settings = load(ApiSettings)
@@ -53,7 +55,7 @@ def main() -> None:
         case "admin":
             from api_service.admin import create_admin  # noqa: PLC0415
 
-            create_admin(settings, arguments.email)
+            create_admin(settings, arguments.email, arguments.password_fd)
         case "keys":
             from api_service.keys.command import run  # noqa: PLC0415
 

@@ -16,6 +16,8 @@ LATENCY = Histogram(
 )
 DATABASE_UP = Gauge("taskhub_database_up", "Processes that reach PostgreSQL.", multiprocess_mode="livesum")
 STREAMS = Gauge("taskhub_streams", "Streams of answers that are open.", multiprocess_mode="livesum")
+AUTH_REFUSALS = Counter("taskhub_auth_refusals", "Calls of AuthService refused, by reason.", ["method", "reason"])
+LOCKOUTS = Counter("taskhub_lockouts", "Times that somebody has to wait from now on, by what is counted.", ["subject"])
 RATE_LIMIT_REFUSALS = Counter("taskhub_rate_limit_refusals", "Calls refused for coming too often, by class.", ["rate"])
 RATE_LIMIT_DEGRADED = Gauge(
     "taskhub_rate_limit_degraded", "Processes that do not reach Redis and limit nobody.", multiprocess_mode="livesum"

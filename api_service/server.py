@@ -20,6 +20,7 @@ from taskhub.v1 import (
     user_service_pb2_grpc,
 )
 
+from api_service.auth.listener import Listener
 from api_service.auth.passwords import Passwords
 from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService
@@ -46,6 +47,7 @@ from api_service.interceptors.standard import Standard
 from api_service.interceptors.streams import Streams
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
+from api_service.keys.aging import Aging
 from api_service.keys.ring import KeyRing
 from api_service.lockouts.service import Lockouts
 from api_service.methods import methods
@@ -106,7 +108,9 @@ class Server:
         self._database = Database(settings)
         self._jobs = JobNotifier(self._database)
         self._keys = KeyRing(self._database, secrets)
+        self._aging = Aging(settings, self._database, secrets)
         self._revocations = Revocations(self._database, settings.access_token_seconds)
+        self._listener = Listener(settings, self._revocations.load, self._keys.load)
         self._passwords = Passwords(settings)
         self._certificates = certificates(settings)
         self._lessor = Lessor(settings.rate_limit_redis)
@@ -157,6 +161,7 @@ class Server:
             idempotency,
             self._passwords,
             self._keys,
+            self._revocations,
             self._jobs,
         )
         sessions = SessionServicer(self._database, idempotency, secrets, self._revocations)
@@ -167,10 +172,10 @@ class Server:
         parts = Joined(auth, sessions, credentials, exchange)
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(parts, chain)
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
-            UserServicer(self._database, idempotency, secrets), chain
+            UserServicer(self._database, idempotency, secrets, self._revocations), chain
         )
         service_account_service_pb2_grpc.add_ServiceAccountServiceServicer_to_server(
-            ServiceAccountServicer(self._database, idempotency, secrets), chain
+            ServiceAccountServicer(self._database, idempotency, secrets, self._revocations), chain
         )
         files = TaskFiles(self._database, idempotency, self._jobs, settings.max_import_bytes)
         watcher = TaskWatcher(self._database, self._feed, secrets)
@@ -195,7 +200,14 @@ class Server:
             if parent is not None:
                 stack.push_async_callback(_cancel, asyncio.create_task(_outlive_nobody(parent, stopped)))
             if await self._prepared(stopped):
-                for loop in (self._keys.run, self._revocations.run, self._streams.run, self._feed.run):
+                revoking = (
+                    self._keys.run,
+                    self._revocations.run,
+                    self._revocations.tell,
+                    self._listener.run,
+                    self._aging.run,
+                )
+                for loop in (*revoking, self._streams.run, self._feed.run):
                     stack.push_async_callback(_cancel, asyncio.create_task(loop()))
                 await self._serve(stopped)
         self._observation.flush()

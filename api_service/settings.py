@@ -91,6 +91,9 @@ class ApiSettings(Settings):
     token_issuer: str = "taskhub"
     token_audience: str = "taskhub"
     access_token_seconds: int = Field(default=900, ge=30, le=86400)
+    signing_key_days: int = Field(
+        default=0, ge=0, le=3650, description="Age at which a signing key is rotated by itself; 0 for never."
+    )
     refresh_token_seconds: int = Field(default=14 * 86400, ge=60)
     session_seconds: int = Field(default=90 * 86400, ge=60)
     refresh_grace_seconds: int = Field(default=10, ge=0, le=60)

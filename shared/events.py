@@ -43,8 +43,8 @@ SESSION_REFUSED = "session.refused"
 SESSION_REVOKED = "session.revoked"
 
 #: What an operator did to the signing keys.
-KEY_ROTATED = "key.rotated"
-KEY_REVOKED = "key.revoked"
+SIGNING_KEY_ROTATED = "signingkey.rotated"
+SIGNING_KEY_REVOKED = "signingkey.revoked"
 
 #: The actor of what a command did for whoever holds the database.
 OPERATOR = "operator"

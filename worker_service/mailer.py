@@ -6,6 +6,7 @@ import contextlib
 import smtplib
 import ssl
 from email.message import EmailMessage
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from shared.errors import Code, TaskHubError
@@ -31,7 +32,8 @@ class MailRefused(PermanentError):
 class Mailer:
     """Sends through the server that a URL names: `smtp[s]://[user:password@]host[:port][?starttls=true]`."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, authorities: Path | None = None) -> None:
+        """Of a server that speaks TLS, the certificate must be good: for its name, and of `authorities` if given."""
         parts = urlsplit(url)
         if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
             raise ValueError("a mail server is smtp://host:port or smtps://host:port")
@@ -42,6 +44,7 @@ class Mailer:
         self._user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
         self._timeout = timeout
+        self._authorities = authorities
 
     def send(self, message: EmailMessage) -> None:
         """Returns once the server has taken the mail over.
@@ -68,8 +71,7 @@ class Mailer:
 
     def _session(self) -> smtplib.SMTP:
         if self._implicit_tls:
-            context = ssl.create_default_context()
-            session: smtplib.SMTP = smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=context)
+            session: smtplib.SMTP = smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=self._tls())
         else:
             session = smtplib.SMTP(self._host, self._port, timeout=self._timeout)
         try:
@@ -81,9 +83,21 @@ class Mailer:
 
     def _greet(self, session: smtplib.SMTP) -> None:
         if self._starttls:
-            session.starttls(context=ssl.create_default_context())
+            session.starttls(context=self._tls())
         if self._user:
             session.login(self._user, self._password)
+
+    def _tls(self) -> ssl.SSLContext:
+        """Read anew each time: authorities are renewed while we run, and mails are few."""
+        return ssl.create_default_context(cafile=self._authorities)
+
+
+def check_authorities(file: Path) -> None:
+    """Raises ValueError unless the file holds certificates in PEM."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # of which SSLError is one
+        raise ValueError("holds no certificate in PEM") from error
 
 
 def _permanent(error: Exception) -> bool:

@@ -141,6 +141,34 @@ def devices(connection: Connection, _: WorkerSettings) -> Iterator[int]:
     return _expired(connection, "devices", "(user_id, fingerprint)", "use_time", "1 year")
 
 
+def origins(connection: Connection, settings: WorkerSettings) -> Iterator[int]:
+    """What old events know of where somebody called from. The events stay."""
+    return _batches(
+        connection,
+        """
+        UPDATE events SET context = NULL WHERE id IN (
+            SELECT id FROM (
+                SELECT id, create_time FROM events WHERE context IS NOT NULL ORDER BY id LIMIT %(limit)s
+            ) oldest
+            WHERE create_time < now() - make_interval(secs => %(retention)s)
+        )
+        """,
+        retention=settings.origin_retention_seconds,
+    )
+
+
+def signing_keys(connection: Connection, _: WorkerSettings) -> Iterator[int]:
+    """Keys that are published no more: of each, the last token has expired and every cache has let it go."""
+    return _batches(
+        connection,
+        """
+        DELETE FROM signing_keys WHERE kid IN (
+            SELECT kid FROM signing_keys WHERE expire_time <= now() LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        """,
+    )
+
+
 PURGES: dict[str, Purge] = {
     "tasks": tasks,
     "principals": principals,
@@ -150,9 +178,11 @@ PURGES: dict[str, Purge] = {
     "sessions": sessions,
     "lockouts": lockouts,
     "devices": devices,
+    "signing_keys": signing_keys,
     "jobs": jobs,
     "uploads": uploads,
     "events": events,
+    "origins": origins,
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
+from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, FilePath, SecretStr, field_validator
 
 from shared.settings import Settings
-from worker_service.mailer import Mailer
+from worker_service.mailer import Mailer, check_authorities
 
 
 class WorkerSettings(Settings):
@@ -16,6 +17,9 @@ class WorkerSettings(Settings):
     smtp_url: SecretStr = Field(
         default=SecretStr("smtp://127.0.0.1:1025"),
         description="Mail server: smtp:// or smtps://, with user:password@ if it asks, and ?starttls=true.",
+    )
+    smtp_ca: FilePath | None = Field(
+        default=None, description="Authorities of the mail server's certificate, in PEM, in place of the system's."
     )
     mail_from: str = Field(default="TaskHub <noreply@taskhub.localhost>", description="From of every mail.")
     link_base_url: str = Field(
@@ -30,6 +34,9 @@ class WorkerSettings(Settings):
     housekeeping_period_seconds: float = Field(default=3600, ge=1, description="Between two jobs that keep house.")
     job_retention_seconds: int = Field(default=30 * 86400, ge=3600, description="How long ended jobs are kept.")
     event_retention_seconds: int = Field(default=365 * 86400, ge=86400, description="How long events are kept.")
+    origin_retention_seconds: int = Field(
+        default=90 * 86400, ge=0, description="How long events say from which address and program somebody called."
+    )
     shutdown_grace_seconds: float = Field(
         default=5, ge=0, description="How long running jobs may go on after SIGTERM before they are handed back."
     )
@@ -39,6 +46,13 @@ class WorkerSettings(Settings):
     def _names_a_mail_server(cls, url: SecretStr) -> SecretStr:
         Mailer(url.get_secret_value(), timeout=1)
         return url
+
+    @field_validator("smtp_ca")
+    @classmethod
+    def _holds_certificates(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            check_authorities(file)
+        return file
 
     @field_validator("mail_from")
     @classmethod

@@ -32,22 +32,32 @@ class CredentialsRow(NamedTuple):
     device_known: bool
 
 
-async def revoked_sessions(connection: Connection, seconds: int) -> list[uuid.UUID]:
-    """Returns what ended within the last `seconds`: sessions of users, and keys of service accounts."""
+async def revoked_sessions(connection: Connection, seconds: int) -> dict[uuid.UUID, float]:
+    """Returns what ended within the last `seconds`: sessions of users, and keys of service accounts.
+
+    By each the first generation of tokens that is good; none where it has ended for good, or the account is disabled.
+    """
     cursor = await connection.execute(
         """
         WITH since (time) AS (SELECT now() - make_interval(secs => %s))
-        SELECT id FROM sessions WHERE revoke_time > (SELECT time FROM since)
+        SELECT key.id, account.token_generation::float8 FROM service_accounts account
+        JOIN service_account_keys key ON key.service_account_id = account.id
+        WHERE account.token_end_time > (SELECT time FROM since)
         UNION ALL
-        SELECT id FROM service_account_keys WHERE revoke_time > (SELECT time FROM since)
-        UNION ALL
-        SELECT key.id FROM service_accounts account
+        SELECT key.id, float8 'Infinity' FROM service_accounts account
         JOIN service_account_keys key ON key.service_account_id = account.id
         WHERE account.disable_time > (SELECT time FROM since)
+        UNION ALL
+        SELECT id, float8 'Infinity' FROM service_account_keys WHERE revoke_time > (SELECT time FROM since)
+        UNION ALL
+        SELECT id, float8 'Infinity' FROM sessions WHERE revoke_time > (SELECT time FROM since)
         """,
         (seconds,),
     )
-    return [row[0] for row in await cursor.fetchall()]
+    ends: dict[uuid.UUID, float] = {}
+    for id_, generation in await cursor.fetchall():
+        ends[id_] = max(generation, ends.get(id_, 0.0))
+    return ends
 
 
 async def user_by_email(connection: Connection, email: str) -> uuid.UUID | None:

@@ -8,6 +8,7 @@ from taskhub.v1 import auth_service_pb2
 from api_service.auth import policy, queries
 from api_service.auth.address import normalise
 from api_service.auth.passwords import Passwords
+from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService
 from api_service.auth.sign_in import SignIn
 from api_service.call import Call
@@ -36,6 +37,7 @@ class AuthServicer:
         idempotency: Idempotency,
         passwords: Passwords,
         keys: KeyRing,
+        revocations: Revocations,
         jobs: JobNotifier,
     ) -> None:
         self._service = service
@@ -45,6 +47,7 @@ class AuthServicer:
         self._idempotency = idempotency
         self._passwords = passwords
         self._keys = keys
+        self._revocations = revocations
         self._jobs = jobs
 
     async def Register(self, request: auth_service_pb2.RegisterRequest, call: Call) -> Message | bytes:
@@ -116,6 +119,8 @@ class AuthServicer:
         async with self._database.transaction() as connection:
             outcome = await self._sessions.refresh(connection, request.refresh_token, call.origin)
         if isinstance(outcome, Refusal):
+            if outcome is Refusal.REUSED:
+                await self._revocations.follow()
             raise RefreshTokenInvalid
         return auth_service_pb2.RefreshTokenResponse(tokens=_pair(outcome))
 

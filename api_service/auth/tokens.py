@@ -32,6 +32,7 @@ class _Checked(NamedTuple):
     #: In seconds since 1970, the clock skew included.
     expire: float
     kid: str
+    generation: int
 
 
 class TokenSigner:
@@ -41,8 +42,11 @@ class TokenSigner:
         self._keys = keys
         self._settings = settings
 
-    def sign(self, principal: Principal, *, until: datetime | None = None) -> tuple[str, datetime]:
-        """Returns a token for `principal` and when it stops working: in its time, and not after `until`."""
+    def sign(self, principal: Principal, *, until: datetime | None = None, generation: int = 0) -> tuple[str, datetime]:
+        """Returns a token for `principal` and when it stops working: in its time, and not after `until`.
+
+        `generation` is that of a service account's tokens; the ones before are over.
+        """
         key = self._keys.signer()
         now = int(time.time())
         expire = now + self._settings.access_token_seconds
@@ -59,6 +63,8 @@ class TokenSigner:
             "nbf": now,
             "exp": expire,
         }
+        if generation:
+            claims["gen"] = generation
         token = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
         return token, datetime.fromtimestamp(expire, UTC)
 
@@ -85,7 +91,7 @@ class TokenVerifier:
         if time.time() >= known.expire or self._keys.get(known.kid) is None:
             self._cache.pop(token, None)
             raise TokenInvalid
-        if known.principal.session_id in self._revocations:
+        if self._revocations.over(known.principal.session_id, known.generation):
             raise TokenInvalid
         return known.principal
 
@@ -116,6 +122,6 @@ class TokenVerifier:
                 session_id=uuid.UUID(claims["sid"]),
                 scopes=frozenset(claims["scope"].split()),
             )
-            return _Checked(principal, float(claims["exp"]) + CLOCK_SKEW_SECONDS, kid)
+            return _Checked(principal, float(claims["exp"]) + CLOCK_SKEW_SECONDS, kid, int(claims.get("gen", 0)))
         except (jwt.PyJWTError, ValueError, AttributeError) as error:
             raise TokenInvalid from error

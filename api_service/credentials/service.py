@@ -174,6 +174,8 @@ class Credentials:
         self, connection: Connection, user_id: uuid.UUID, actor: str, origin: Origin, *, spared: uuid.UUID | None = None
     ) -> list[uuid.UUID]:
         await queries.drop_links(connection, user_id)
+        # Whoever knew the password before may have made a device of theirs a known one.
+        await sessions.keep_device(connection, user_id, device(self._secrets, origin))
         await self._tell(connection, events.USER_PASSWORD_CHANGED, user_id, origin)
         await self._mail(connection, {"template": "password_changed", "user": str(user_id)}, owner=user_id)
         ending = Ending(PASSWORD_CHANGED, actor, origin)

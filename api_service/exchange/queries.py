@@ -18,6 +18,8 @@ class KeyRow(NamedTuple):
     service_account_id: uuid.UUID
     secret_hash: bytes
     scopes: list[str]
+    #: Of the account's tokens: those of the ones before are over.
+    token_generation: int
     expire_time: datetime | None
     #: Whether neither the key nor its account has ended.
     live: bool
@@ -32,7 +34,7 @@ async def key(connection: Connection, id_: uuid.UUID) -> KeyRow | None:
     cursor = connection.cursor(row_factory=class_row(KeyRow))
     await cursor.execute(
         """
-        SELECT service_account_id, secret_hash, scopes, expire_time,
+        SELECT service_account_id, secret_hash, scopes, token_generation, expire_time,
                revoke_time IS NULL AND (expire_time IS NULL OR expire_time > now())
                    AND disable_time IS NULL AND delete_time IS NULL AS live,
                coalesce(last_use_time > now() - interval '1 minute', false) AS use_noted,

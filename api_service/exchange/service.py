@@ -77,5 +77,5 @@ class Exchange:
         if not row.use_noted:
             event = actor.event(events.KEY_EXCHANGED, resource, principal.id, {})
             await queries.note_use(connection, id_, event)
-        access_token, expire_time = self._signer.sign(principal, until=row.expire_time)
+        access_token, expire_time = self._signer.sign(principal, until=row.expire_time, generation=row.token_generation)
         return Exchanged(access_token, expire_time, principal)

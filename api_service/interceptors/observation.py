@@ -14,11 +14,14 @@ from api_service.call import REQUEST_ID, Call
 from api_service.interceptors.access_log import AccessLog, Seen
 from api_service.interceptors.steps import Handler
 from api_service.methods import Method
-from api_service.metrics import CALLS, LATENCY
+from api_service.metrics import AUTH_REFUSALS, CALLS, LATENCY
 from shared.errors import Code, TaskHubError
 from shared.traces import Tracer
 
 MAX_REQUEST_ID = 128
+
+#: The service whose refusals are counted by reason: who guesses, and how it goes for them.
+_AUTH = "taskhub.v1.AuthService"
 
 #: Seconds between two writes, and calls after which one comes sooner.
 _INTERVAL = 0.1
@@ -68,6 +71,8 @@ class Observation:
             CALLS.labels(path, code).inc(calls)
         for each in seen:
             LATENCY.labels(each.call.method.path).observe(each.seconds)
+            if each.reason and each.call.method.service == _AUTH:
+                AUTH_REFUSALS.labels(each.call.method.path, each.reason).inc()
         if seen:
             self._log.write(seen)
 

@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from api_service.database import Connection
 from shared.events import INSERT_EVENT
+from shared.revocations import CHANNEL
 
 _COLUMNS = "kid, sealed_private_key, create_time, sign_from_time, expire_time, clock_timestamp() AS now"
 
@@ -40,6 +41,15 @@ async def signing_keys(connection: Connection) -> list[SigningKeyRow]:
         """
     )
     return await cursor.fetchall()
+
+
+async def all_older(connection: Connection, age: float) -> bool:
+    """Whether there are keys, and every one was made so many seconds ago."""
+    cursor = await connection.execute(
+        "SELECT max(create_time) <= clock_timestamp() - make_interval(secs => %s) FROM signing_keys", (age,)
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
 
 
 async def lock_signing_keys(connection: Connection) -> None:
@@ -93,6 +103,11 @@ async def delete_expired_signing_keys(connection: Connection) -> list[str]:
     """Forgets the keys that are published no more, and returns their ids."""
     cursor = await connection.execute("DELETE FROM signing_keys WHERE expire_time <= clock_timestamp() RETURNING kid")
     return [row[0] for row in await cursor.fetchall()]
+
+
+async def tell(connection: Connection) -> None:
+    """Lets every process look at the keys, once this is committed."""
+    await connection.execute(f"NOTIFY {CHANNEL}")
 
 
 async def append_event(connection: Connection, event: dict[str, Any]) -> None:

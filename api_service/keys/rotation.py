@@ -11,7 +11,7 @@ from api_service.database import Connection
 from api_service.keys import queries
 from api_service.keys.ring import REFRESH_SECONDS, SecretKeyMismatchError, make_key, open_key
 from shared.crypto import Secrets
-from shared.events import KEY_REVOKED, KEY_ROTATED, OPERATOR, new_event
+from shared.events import OPERATOR, SIGNING_KEY_REVOKED, SIGNING_KEY_ROTATED, new_event
 
 #: How long the published key set may be cached; GetJwks says so, and the gateway hands it on.
 JWKS_CACHE_SECONDS = 300
@@ -35,8 +35,21 @@ async def rotate(connection: Connection, secrets: Secrets, token_seconds: int) -
     new = await make_key(connection, secrets, signs_in=PUBLISH_AHEAD_SECONDS)
     stay = token_seconds + JWKS_CACHE_SECONDS + 2 * REFRESH_SECONDS
     await queries.expire_signing_keys(connection, before=new.kid, seconds=stay)
-    await _note(connection, KEY_ROTATED, new.kid)
+    await _note(connection, SIGNING_KEY_ROTATED, new.kid)
     return new.kid
+
+
+async def rotate_if_older(connection: Connection, secrets: Secrets, token_seconds: int, age: float) -> str | None:
+    """Rotates where the newest key was made so many seconds ago; returns the id of the new one, or None.
+
+    Asks before it locks, and once more under the lock: many may ask, and one at a time makes a key.
+    """
+    if not await queries.all_older(connection, age):
+        return None
+    await queries.lock_signing_keys(connection)
+    if not await queries.all_older(connection, age):
+        return None
+    return await rotate(connection, secrets, token_seconds)
 
 
 async def revoke(connection: Connection, secrets: Secrets, kid: str) -> None:
@@ -58,7 +71,7 @@ async def revoke(connection: Connection, secrets: Secrets, kid: str) -> None:
             await queries.sign_earlier(connection, later[0].kid, revoked.signs_in)
         else:
             await make_key(connection, secrets, signs_in=revoked.signs_in)
-    await _note(connection, KEY_REVOKED, kid)
+    await _note(connection, SIGNING_KEY_REVOKED, kid)
 
 
 async def revoke_all(connection: Connection, secrets: Secrets) -> None:
@@ -68,9 +81,10 @@ async def revoke_all(connection: Connection, secrets: Secrets) -> None:
     await queries.delete_signing_keys(connection, kids)
     await make_key(connection, secrets, signs_in=0)
     for kid in kids:
-        await _note(connection, KEY_REVOKED, kid)
+        await _note(connection, SIGNING_KEY_REVOKED, kid)
 
 
 async def _note(connection: Connection, kind: str, kid: str) -> None:
     event = new_event(kind, f"signingKeys/{kid}", OPERATOR, owner_id=None, changes={})
     await queries.append_event(connection, event)
+    await queries.tell(connection)

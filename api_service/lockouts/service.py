@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from api_service.database import Connection
 from api_service.lockouts import queries
 from api_service.lockouts.queries import Charge
+from api_service.metrics import LOCKOUTS
 from api_service.origin import Origin
 from api_service.settings import ApiSettings
 from shared.crypto import Secrets
@@ -34,6 +35,7 @@ class Subject:
 
     key: bytes
     rule: Rule
+    kind: str
 
 
 #: Mails that anybody can have sent to an address, by registering it or by asking for a link.
@@ -71,7 +73,7 @@ class Lockouts:
         return self._subject("mails", email, MAILS)
 
     def _subject(self, kind: str, value: str, rule: Rule) -> Subject:
-        return Subject(self._secrets.fingerprint(b"lockout", kind.encode(), value.encode()), rule)
+        return Subject(self._secrets.fingerprint(b"lockout", kind.encode(), value.encode()), rule, kind)
 
 
 async def wait(connection: Connection, *subjects: Subject) -> float | None:
@@ -86,7 +88,10 @@ async def hold(connection: Connection, subject: Subject) -> float | None:
 
 async def charge(connection: Connection, subject: Subject) -> Charge | None:
     """Counts a failure; returns None where the subject is locked, and nothing is counted."""
-    return await queries.charge(connection, subject.key, asdict(subject.rule))
+    charge = await queries.charge(connection, subject.key, asdict(subject.rule))
+    if charge is not None and charge.wait is not None:
+        LOCKOUTS.labels(subject.kind).inc()
+    return charge
 
 
 async def forget(connection: Connection, *subjects: Subject) -> None:

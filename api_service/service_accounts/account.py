@@ -11,7 +11,7 @@ from shared.states import PrincipalKind
 
 
 class ServiceAccount(NamedTuple):
-    """A row of `service_accounts`, in the order of `COLUMNS`."""
+    """A row of `service_accounts`, in the order of `COLUMNS`. Since when it is disabled only the database knows."""
 
     id: uuid.UUID
     display_name: str
@@ -19,7 +19,7 @@ class ServiceAccount(NamedTuple):
     scopes: list[str]
     create_time: datetime
     update_time: datetime
-    disable_time: datetime | None = None
+    disabled: bool = False
     delete_time: datetime | None = None
     purge_time: datetime | None = None
     version: int = 1
@@ -37,10 +37,8 @@ class ServiceAccount(NamedTuple):
 
 def differences(before: ServiceAccount, after: ServiceAccount) -> dict[str, Any]:
     """Returns what changed, as the log keeps it: field → [old, new]."""
-    changes: dict[str, Any] = {
+    return {
         field: [getattr(before, field), getattr(after, field)]
-        for field in ("display_name", "description", "scopes")
+        for field in ("display_name", "description", "scopes", "disabled")
         if getattr(before, field) != getattr(after, field)
     }
-    disabled = [before.disable_time is not None, after.disable_time is not None]
-    return changes | ({"disabled": disabled} if disabled[0] != disabled[1] else {})

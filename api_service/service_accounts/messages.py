@@ -20,7 +20,7 @@ def to_message(account: ServiceAccount) -> service_account_pb2.ServiceAccount:
         name=account.name,
         display_name=account.display_name,
         scopes=account.scopes,
-        disabled=account.disable_time is not None,
+        disabled=account.disabled,
         etag=account.etag,
     )
     if account.description:

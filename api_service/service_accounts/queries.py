@@ -10,17 +10,25 @@ from api_service.service_accounts.account import ServiceAccount
 from api_service.service_accounts.key import Key
 from shared.events import INSERT_EVENT
 
-COLUMNS = ", ".join(ServiceAccount._fields)
+COLUMNS = ", ".join(ServiceAccount._fields).replace("disabled", "disable_time IS NOT NULL")
 KEY_COLUMNS = ", ".join(Key._fields)
-_VALUES = ", ".join(f"%({field})s" for field in ServiceAccount._fields)
+_WRITTEN = ", ".join(ServiceAccount._fields).replace("disabled", "disable_time")
+_VALUES = ", ".join(f"%({field})s" for field in ServiceAccount._fields).replace(
+    # by the clock that the list of what is over goes by
+    "%(disabled)s",
+    "CASE WHEN %(disabled)s THEN {since} END",
+)
 _KEY_VALUES = ", ".join(f"%({field})s" for field in Key._fields)
+#: Whether the account was disabled and is not to be any longer.
+_REVIVED = "disable_time IS NOT NULL AND NOT %(disabled)s"
 _LAST_ID = uuid.UUID(int=2**128 - 1)
 
 
 async def insert(connection: Connection, account: ServiceAccount, event: dict[str, Any]) -> None:
     """Writes a new account and its event."""
     await connection.execute(
-        f"WITH event AS ({INSERT_EVENT}) INSERT INTO service_accounts ({COLUMNS}) VALUES ({_VALUES})",
+        f"WITH event AS ({INSERT_EVENT}) INSERT INTO service_accounts ({_WRITTEN})"
+        f" VALUES ({_VALUES.format(since='now()')})",
         account._asdict() | event,
     )
 
@@ -42,9 +50,15 @@ async def lock(connection: Connection, id_: uuid.UUID) -> ServiceAccount | None:
 
 
 async def update(connection: Connection, account: ServiceAccount, event: dict[str, Any]) -> None:
-    """Writes a locked account as it is now, and its event."""
+    """Writes a locked account as it is now, and its event. Tokens from before it was disabled stay dead."""
     await connection.execute(
-        f"WITH event AS ({INSERT_EVENT}) UPDATE service_accounts SET ({COLUMNS}) = ({_VALUES}) WHERE id = %(id)s",
+        f"""
+        WITH event AS ({INSERT_EVENT})
+        UPDATE service_accounts SET ({_WRITTEN}) = ({_VALUES.format(since="coalesce(disable_time, now())")}),
+            token_generation = token_generation + ({_REVIVED})::integer,
+            token_end_time = CASE WHEN {_REVIVED} THEN now() ELSE token_end_time END
+        WHERE id = %(id)s
+        """,
         account._asdict() | event,
     )
 

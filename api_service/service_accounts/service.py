@@ -24,7 +24,7 @@ MAX_LIVE_KEYS = 10
 async def create(connection: Connection, actor: Actor, fields: dict[str, Any]) -> ServiceAccount:
     """Makes an account that has no key yet."""
     now = datetime.now(UTC)
-    account = ServiceAccount(id=new_id(), create_time=now, update_time=now, **_columns(fields, None))
+    account = ServiceAccount(id=new_id(), create_time=now, update_time=now, **fields)
     changes = {"display_name": [None, account.display_name], "scopes": [[], account.scopes]}
     event = actor.event(events.SERVICE_ACCOUNT_CREATED, account.name, account.id, changes)
     await queries.insert(connection, account, event)
@@ -51,7 +51,7 @@ async def update(
 ) -> ServiceAccount:
     """Changes `fields` of a live account. What is as it was leaves no event and no new etag."""
     before = await _lock(connection, id_, etag)
-    after = before._replace(**_columns(fields, before.disable_time))
+    after = before._replace(**fields)
     changes = differences(before, after)
     if not changes:
         return before
@@ -108,14 +108,6 @@ async def revoke_key(connection: Connection, actor: Actor, account_id: uuid.UUID
     if key.revoke_time is not None:
         return key
     return await queries.revoke_key(connection, key, actor.event(events.KEY_REVOKED, key.name, account_id, {}))
-
-
-def _columns(fields: dict[str, Any], disable_time: datetime | None) -> dict[str, Any]:
-    """Returns `fields` as columns: since when the account is disabled instead of whether it is."""
-    columns = dict(fields)
-    if "disabled" in columns:
-        columns["disable_time"] = (disable_time or datetime.now(UTC)) if columns.pop("disabled") else None
-    return columns
 
 
 async def _lock(connection: Connection, id_: uuid.UUID, etag: str) -> ServiceAccount:

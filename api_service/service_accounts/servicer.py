@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.message import Message
 from taskhub.v1 import service_account_pb2, service_account_service_pb2, service_account_service_pb2_grpc
 
+from api_service.auth.revocations import Revocations
 from api_service.call import Call
 from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
@@ -28,10 +29,13 @@ wire = service_account_service_pb2
 class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServiceServicer):
     """Opens the transactions; the rules are in `service`."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, secrets: Secrets) -> None:
+    def __init__(
+        self, database: Database, idempotency: Idempotency, secrets: Secrets, revocations: Revocations
+    ) -> None:
         self._database = database
         self._idempotency = idempotency
         self._secrets = secrets
+        self._revocations = revocations
 
     async def CreateServiceAccount(self, request: wire.CreateServiceAccountRequest, call: Call) -> Message | bytes:
         """See the contract."""
@@ -80,7 +84,7 @@ class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServ
         async def work(connection: Connection) -> Message:
             return to_message(await service.update(connection, call.actor, _id(account.name), account.etag, fields))
 
-        return await self._run(request, call, work)
+        return await self._end(request, call, work)
 
     async def DeleteServiceAccount(self, request: wire.DeleteServiceAccountRequest, call: Call) -> Message | bytes:
         """See the contract."""
@@ -88,7 +92,7 @@ class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServ
         async def work(connection: Connection) -> Message:
             return to_message(await service.delete(connection, call.actor, _id(request.name), request.etag))
 
-        return await self._run(request, call, work)
+        return await self._end(request, call, work)
 
     async def CreateKey(self, request: wire.CreateKeyRequest, call: Call) -> Message | bytes:
         """The secret goes out once, and is not stored with the answer."""
@@ -128,7 +132,13 @@ class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServ
         async def work(connection: Connection) -> Message:
             return to_key(await service.revoke_key(connection, call.actor, _id(account), uuid.UUID(key)))
 
-        return await self._run(request, call, work)
+        return await self._end(request, call, work)
+
+    async def _end(self, request: Any, call: Call, work: Callable[[Connection], Awaitable[Message]]) -> Message | bytes:
+        """Runs what may end tokens: in this process they are over before the caller is answered."""
+        answer = await self._run(request, call, work)
+        await self._revocations.follow()
+        return answer
 
     async def _run(
         self, request: Any, call: Call, work: Callable[[Connection], Awaitable[Message]], *, unstored: str = ""

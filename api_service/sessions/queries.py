@@ -130,6 +130,21 @@ async def note_device(connection: Connection, user_id: uuid.UUID, fingerprint: b
     return row is not None and row[0]
 
 
+async def keep_device(connection: Connection, user_id: uuid.UUID, fingerprint: bytes | None) -> None:
+    """Forgets every device of an account but one, which from now on is known; or every one."""
+    await connection.execute(
+        """
+        WITH forgotten AS (
+            DELETE FROM devices WHERE user_id = %(user_id)s AND fingerprint IS DISTINCT FROM %(fingerprint)s::bytea
+        )
+        INSERT INTO devices (user_id, fingerprint)
+        SELECT %(user_id)s, %(fingerprint)s::bytea WHERE %(fingerprint)s::bytea IS NOT NULL
+        ON CONFLICT (user_id, fingerprint) DO NOTHING
+        """,
+        {"user_id": user_id, "fingerprint": fingerprint},
+    )
+
+
 async def lock_refresh_token(connection: Connection, token_hash: bytes) -> RefreshTokenRow | None:
     """Returns what is known of a refresh token, its session locked against other refreshes."""
     cursor = connection.cursor(row_factory=class_row(RefreshTokenRow))

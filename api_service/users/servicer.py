@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from taskhub.v1 import user_pb2, user_service_pb2, user_service_pb2_grpc
 
 from api_service.auth.address import normalise
+from api_service.auth.revocations import Revocations
 from api_service.call import Call
 from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
@@ -26,10 +27,13 @@ from shared.states import Role, UserState
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Opens the transactions; the rules are in `service`."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, secrets: Secrets) -> None:
+    def __init__(
+        self, database: Database, idempotency: Idempotency, secrets: Secrets, revocations: Revocations
+    ) -> None:
         self._database = database
         self._idempotency = idempotency
         self._secrets = secrets
+        self._revocations = revocations
 
     async def GetUser(self, request: user_service_pb2.GetUserRequest, call: Call) -> user_pb2.User:
         """One round trip."""
@@ -54,7 +58,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         async def change(connection: Connection) -> User:
             return await service.delete(connection, call.actor, request.name, request.etag)
 
-        return await self._change(request, call, change)
+        return await self._end(request, call, change)
 
     async def ListUsers(
         self, request: user_service_pb2.ListUsersRequest, call: Call
@@ -83,7 +87,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         async def change(connection: Connection) -> User:
             return await service.disable(connection, call.actor, request.name, request.etag)
 
-        return await self._change(request, call, change)
+        return await self._end(request, call, change)
 
     async def EnableUser(self, request: user_service_pb2.EnableUserRequest, call: Call) -> Message | bytes:
         """See the contract."""
@@ -100,7 +104,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         async def change(connection: Connection) -> User:
             return await service.set_role(connection, call.actor, request.name, request.etag, role)
 
-        return await self._change(request, call, change)
+        return await self._end(request, call, change)
 
     async def _change(
         self, request: Any, call: Call, change: Callable[[Connection], Awaitable[User]]
@@ -109,3 +113,9 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
             return to_message(await change(connection))
 
         return await self._idempotency.run(call, request, work, dry_run=request.validate_only)
+
+    async def _end(self, request: Any, call: Call, change: Callable[[Connection], Awaitable[User]]) -> Message | bytes:
+        """Runs what may end sessions: in this process they are over before the caller is answered."""
+        answer = await self._change(request, call, change)
+        await self._revocations.follow()
+        return answer

@@ -79,13 +79,18 @@ service_accounts = Table(
     moment("delete_time", nullable=True),
     moment("purge_time", nullable=True),
     Column("version", Integer, nullable=False, server_default="1"),
+    # Rises when a disabled account is enabled again: the tokens of the generations before stay dead.
+    Column("token_generation", Integer, nullable=False, server_default="0"),
+    moment("token_end_time", nullable=True),  # when that was
     CheckConstraint("length(display_name) BETWEEN 1 AND 100", name="display_name"),
     CheckConstraint("length(description) <= 1000", name="description"),
     CheckConstraint("cardinality(scopes) <= 32", name="scopes"),
     CheckConstraint("version > 0", name="version"),
+    CheckConstraint("token_generation >= 0", name="token_generation"),
     CheckConstraint("(delete_time IS NULL) = (purge_time IS NULL)", name="purge_time"),
     # the revocation list that every API process follows
     Index("service_accounts_disable_time_idx", "disable_time", postgresql_where=text("disable_time IS NOT NULL")),
+    Index("service_accounts_token_end_time_idx", "token_end_time", postgresql_where=text("token_end_time IS NOT NULL")),
     # housekeeping
     Index("service_accounts_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
 )

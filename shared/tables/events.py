@@ -38,6 +38,7 @@ events = Table(
     CheckConstraint("position > 0", name="position"),
     CheckConstraint("jsonb_typeof(context) = 'object'", name="context"),
     Index("events_resource_idx", "resource", "id"),  # history of one resource
+    Index("events_context_idx", "id", postgresql_where=text("context IS NOT NULL")),  # housekeeping
     Index("events_unsequenced_idx", "id", postgresql_where=text("position IS NULL")),  # the sequencer
 )
 

@@ -189,7 +189,8 @@ def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str)
         **facts,
     )
     timeout = min(TIMEOUT, context.settings.lease_seconds * 2 / 3)
-    Mailer(context.settings.smtp_url.get_secret_value(), timeout).send(message)
+    settings = context.settings
+    Mailer(settings.smtp_url.get_secret_value(), timeout, settings.smtp_ca).send(message)
     return {"message_id": str(message["Message-ID"])}
 
 

@@ -187,6 +187,29 @@ def test_a_reset_lifts_the_lock_of_the_device_that_it_is_made_from(api: Api, ali
     assert api.auth.Login(login(alice.email, NEXT)).user == alice.name
 
 
+@pytest.mark.parametrize("how", ["reset", "changed"])
+def test_a_new_password_makes_every_other_device_a_stranger(api: Api, alice: Account, how: str) -> None:
+    """Whoever knew the old one may have made theirs a known one: no mail, and failures that count apart."""
+
+    def told() -> int:
+        statement = "SELECT 1 FROM jobs WHERE args ->> 'template' = 'new_device' AND owner_id = %s"
+        return len(api.execute(statement, (alice.id,)))
+
+    with grpc.insecure_channel(f"127.0.0.1:{api.port}", options=[("grpc.primary_user_agent", "thief")]) as channel:
+        call: Any = channel.unary_unary("/taskhub.v1.AuthService/Login")
+        call(login(alice.email, PASSWORD).SerializeToString())
+        assert told() == 1
+        if how == "reset":
+            ask_reset(api, alice.email)
+            api.auth.ConfirmPasswordReset(choose(links(api, "reset-password", "user_id", alice.id)[0]))
+        else:
+            api.auth.ChangePassword(change(), metadata=alice.metadata)
+        api.auth.Login(login(alice.email, NEXT))  # from where it was changed
+        assert told() == 1
+        call(login(alice.email, NEXT).SerializeToString())
+        assert told() == 2
+
+
 def test_a_password_that_is_not_taken_does_not_use_the_link_up(api: Api, alice: Account) -> None:
     ask_reset(api, alice.email)
     [link] = links(api, "reset-password", "user_id", alice.id)

@@ -150,13 +150,31 @@ def test_a_revoked_key_that_was_to_sign_next_is_replaced(api: Api) -> None:
     keys(api, "revoke", old)
 
 
+def test_an_age_that_is_set_rotates_by_itself_and_once(processes: Processes, database_url: str) -> None:
+    first = Api(processes, database_url, TASKHUB_API_PROCESSES="1")
+    first.close()
+    processes.stop()
+    [old] = states(keys(first, "list"))
+    first.execute("UPDATE signing_keys SET create_time = now() - interval '31 days'")
+    environment = first.environment | {"TASKHUB_SIGNING_KEY_DAYS": "30", "TASKHUB_API_PROCESSES": "3"}
+    processes.start("api_service", environment=environment)
+    first.channel = first.connect()
+    first.auth = type(first.auth)(first.channel)
+    eventually(first.serving)
+    eventually(lambda: len(first.execute("SELECT 1 FROM signing_keys")) > 1)
+    [(kid, _)] = [each for each in states(keys(first, "list")).items() if each[0] != old]
+    assert states(keys(first, "list")) == {old: "signs", kid: "next"}
+    eventually(lambda: set(published(first)) == {old, kid})
+    first.close()
+
+
 def test_every_change_is_in_the_log_of_events(api: Api) -> None:
     [old] = states(keys(api, "list"))
     keys(api, "rotate")
     keys(api, "revoke", old)
-    rows = api.execute("SELECT kind, resource, actor FROM events WHERE kind ~ '^key' ORDER BY id DESC LIMIT 2")
-    assert rows[0] == ("key.revoked", f"signingKeys/{old}", "operator")
-    assert rows[1][0] == "key.rotated"
+    rows = api.execute("SELECT kind, resource, actor FROM events WHERE kind ~ '^signingkey' ORDER BY id DESC LIMIT 2")
+    assert rows[0] == ("signingkey.revoked", f"signingKeys/{old}", "operator")
+    assert rows[1][0] == "signingkey.rotated"
 
 
 def test_what_cannot_be_done_is_one_line(api: Api) -> None:

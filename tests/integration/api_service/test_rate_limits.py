@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -14,6 +13,7 @@ import pytest
 from taskhub.v1 import auth_service_pb2, task_service_pb2, task_service_pb2_grpc
 
 from tests.support.api import PASSWORD, Account, Api, refusal, refused
+from tests.support.metrics import metric
 from tests.support.servers import Postgres, Processes, Redis, eventually, free_port
 
 LIMIT = 120  # one comes free in half a second
@@ -69,12 +69,6 @@ def api(limited: Limited, own_redis: Redis) -> Limited:
 @pytest.fixture
 def caller(api: Api) -> Account:
     return api.account()
-
-
-def metric(api: Api, pattern: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{api.metrics_port}/metrics", timeout=5) as page:
-        found = re.search(rf"^{pattern} (\S+)$", page.read().decode(), re.MULTILINE)
-    return float(found[1]) if found else -1.0
 
 
 def degraded(api: Api) -> float:

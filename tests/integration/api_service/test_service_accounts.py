@@ -227,6 +227,31 @@ def test_an_account_that_ends_takes_its_tokens_along(api: Api, admin: Account, h
         assert exchange(api, robot.refresh_token).access_token
 
 
+def test_tokens_from_before_it_was_disabled_stay_dead_when_it_is_enabled_again(api: Api, admin: Account) -> None:
+    robot = api.service_account("tasks.read")
+    for _ in range(2):  # the second time those of the first stay dead as well
+        late = bearer(exchange(api, robot.refresh_token).access_token)
+        update(api, admin, robot.name, disabled=True)
+        update(api, admin, robot.name, disabled=False)
+        fresh = bearer(exchange(api, robot.refresh_token).access_token)
+        eventually(lambda late=late: kept_out(api, late))  # type: ignore[misc]
+        assert kept_out(api, robot.metadata)
+        api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=fresh)
+
+
+def test_an_account_is_disabled_by_the_clock_of_the_database(api: Api, admin: Account) -> None:
+    """The list of what is over goes by it: with a clock that is slow the tokens would have come back to life."""
+    robot = make(api, admin)
+    update(api, admin, robot.name, disabled=True)
+    update(api, admin, robot.name, description="since then", disabled=True)
+    alike = api.execute(
+        "SELECT disable_time = event.create_time FROM service_accounts account, events event "
+        "WHERE 'serviceAccounts/' || account.id = %s AND resource = %s AND changes ? 'disabled'",
+        (robot.name, robot.name),
+    )
+    assert alike == [(True,)]
+
+
 def test_other_scopes_come_with_the_next_exchange(api: Api, admin: Account) -> None:
     robot = api.service_account("tasks.read")
     changed = update(api, admin, robot.name, scopes=["jobs.read"])

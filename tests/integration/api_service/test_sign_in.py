@@ -13,6 +13,7 @@ import pytest
 from taskhub.v1 import auth_service_pb2, task_service_pb2
 
 from tests.support.api import PASSWORD, Account, Api, Refusal, refusal, refused
+from tests.support.metrics import metric
 from tests.support.servers import Processes, eventually
 
 
@@ -148,6 +149,14 @@ def test_a_sign_in_from_a_new_device_is_told_once_and_the_first_of_all_is_not(ap
     assert jobs(api, alice, "new_device") == 1
     api.auth.Login(login(alice.email))
     assert jobs(api, alice, "new_device") == 1
+
+
+def test_refusals_and_locks_are_counted(api: Api, alice: Account) -> None:
+    guessed = r'taskhub_auth_refusals_total\{method="/taskhub.v1.AuthService/Login",reason="CREDENTIALS_INVALID"\}'
+    refused_, locks = metric(api, guessed), metric(api, r'taskhub_lockouts_total\{subject="account"\}')
+    fail(api, alice.email, 5)
+    eventually(lambda: metric(api, guessed) >= max(refused_, 0) + 5)
+    assert metric(api, r'taskhub_lockouts_total\{subject="account"\}') >= max(locks, 0) + 1
 
 
 def test_known_and_unknown_addresses_take_alike(api: Api, alice: Account) -> None:

@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc, task_service_pb2, task_service_pb2_grpc
 
 from tests.integration.api_service.test_outage import run
 from tests.support.api import SECRET, refused
+from tests.support.authority import Authority
 from tests.support.servers import Processes, eventually, free_port
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.pem = self._sign(self.name, self.key, ca=True)
-
-    def pair(self) -> tuple[bytes, bytes]:
-        """Returns a new certificate and its key, in PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "api.example.com")])
-        return self._sign(name, key, ca=False), key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> bytes:
-        now = dt.datetime.now(dt.UTC)
-        names: list[x509.GeneralName] = [x509.DNSName("api.example.com"), x509.IPAddress(ip_address("127.0.0.1"))]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 class Secured:

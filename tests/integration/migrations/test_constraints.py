@@ -73,6 +73,7 @@ BROKEN: dict[str, str] = {
     "service_accounts_display_name_check": "UPDATE service_accounts SET display_name = ''",
     "service_accounts_description_check": "UPDATE service_accounts SET description = repeat('x', 1001)",
     "service_accounts_scopes_check": "UPDATE service_accounts SET scopes = array_fill('x'::text, ARRAY[33])",
+    "service_accounts_token_generation_check": "UPDATE service_accounts SET token_generation = -1",
     "service_accounts_version_check": "UPDATE service_accounts SET version = 0",
     "service_accounts_purge_time_check": "UPDATE service_accounts SET delete_time = now()",
     "service_account_keys_service_account_id_fkey": f"UPDATE service_account_keys SET service_account_id = '{MISSING}'",

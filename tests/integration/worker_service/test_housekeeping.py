@@ -232,6 +232,29 @@ def test_old_events_go_and_positions_go_on(settings: WorkerSettings, jobs: Jobs,
     assert jobs.connection.execute("SELECT purged FROM event_counter").fetchone() == {"purged": 3}
 
 
+def test_old_events_forget_where_somebody_called_from_and_stay(settings: WorkerSettings, jobs: Jobs) -> None:
+    for days, context in ((200, "{}"), (100, "{}"), (91, None), (89, "{}"), (0, "{}")):
+        jobs.connection.execute(
+            "INSERT INTO events (kind, resource, actor, create_time, context) VALUES ('a.b', 'x', 'y', %s, %s)",
+            [NOW - timedelta(days=days), context],
+        )
+    assert _keep_house(settings, jobs)["origins"] == 2
+    rows = jobs.connection.execute("SELECT context IS NULL AS forgotten FROM events ORDER BY id").fetchall()
+    assert [row["forgotten"] for row in rows] == [True, True, True, False, False]
+
+
+def test_signing_keys_go_when_they_are_published_no_more(settings: WorkerSettings, jobs: Jobs) -> None:
+    for kid, expires in (("over", "-1 second"), ("retired", "1 minute"), ("signs", None)):
+        jobs.connection.execute(
+            "INSERT INTO signing_keys (kid, public_key, sealed_private_key, sign_from_time, expire_time)"
+            " VALUES (%s, %s, '', now() - interval '1 day', now() + %s::interval)",
+            [kid, b"0" * 32, expires],
+        )
+    assert _keep_house(settings, jobs)["signing_keys"] == 1
+    left = jobs.connection.execute("SELECT kid FROM signing_keys ORDER BY kid").fetchall()
+    assert [row["kid"] for row in left] == ["retired", "signs"]
+
+
 class TestHousekeeper:
     @pytest.fixture
     def copies(self, database_url: str) -> Iterator[list[Housekeeper]]:

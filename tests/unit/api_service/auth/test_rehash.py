@@ -26,7 +26,7 @@ async def test_a_sign_in_does_not_fail_for_want_of_a_newer_hash() -> None:
     sign_in.begin = AsyncMock()
     sign_in.finish = AsyncMock(return_value=Tokens("access", now, "refresh", now, principal))
     any_: Any = MagicMock()
-    servicer = AuthServicer(any_, sign_in, any_, any_, any_, passwords, any_, any_)
+    servicer = AuthServicer(any_, sign_in, any_, any_, any_, passwords, any_, any_, any_)
     answer = await servicer.Login(auth_service_pb2.LoginRequest(email="a@example.com", password="right"), any_)
     assert isinstance(answer, auth_service_pb2.LoginResponse)
     assert answer.user == principal.name

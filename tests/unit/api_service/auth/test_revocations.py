@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
@@ -27,18 +28,18 @@ async def test_a_list_on_its_way_forgets_nothing_that_was_revoked_meanwhile(monk
     revocations = Revocations(nowhere, 900)
     before, meanwhile = uuid.uuid4(), uuid.uuid4()
 
-    async def read(*_: object) -> list[uuid.UUID]:
+    async def read(*_: object) -> dict[uuid.UUID, float]:
         revocations.add(meanwhile)
-        return [before]
+        return {before: math.inf}
 
     monkeypatch.setattr(queries, "revoked_sessions", read)
     await revocations.load()
-    assert before in revocations
-    assert meanwhile in revocations
+    assert revocations.over(before)
+    assert revocations.over(meanwhile)
 
-    async def read_later(*_: object) -> list[uuid.UUID]:
-        return [before]
+    async def read_later(*_: object) -> dict[uuid.UUID, float]:
+        return {before: math.inf}
 
     monkeypatch.setattr(queries, "revoked_sessions", read_later)
     await revocations.load()
-    assert meanwhile not in revocations
+    assert not revocations.over(meanwhile)
