@@ -40,11 +40,14 @@ def main() -> None:
 
             sys.exit(Processes(settings).run())
         case "serve":
+            import uvloop  # noqa: PLC0415
+
             from api_service.keys.ring import SecretKeyMismatchError  # noqa: PLC0415
             from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
 
             try:
-                asyncio.run(serve_one(settings, arguments.index, arguments.parent))
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(serve_one(settings, arguments.index, arguments.parent))
             except SecretKeyMismatchError as error:
                 print(f"taskhub: {error.__doc__}", file=sys.stderr)
                 sys.exit(EXIT_SETTINGS)

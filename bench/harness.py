@@ -130,9 +130,9 @@ class Bench:
         (child,) = (each for each in parent.children() if "serve" in each.cmdline())
         return int(child.pid)
 
-    def server(self, module: str) -> tuple[int, str]:
+    def server(self, module: str, *arguments: str) -> tuple[int, str]:
         """Starts a module that prints the port it listens on; returns its process id and its address."""
-        process = self._open.enter_context(running([sys.executable, "-m", module], self.environment))
+        process = self._open.enter_context(running([sys.executable, "-m", module, *arguments], self.environment))
         assert process.stdout is not None  # noqa: S101  piped
         port = process.stdout.readline().strip()
         if not port:

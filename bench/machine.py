@@ -17,7 +17,7 @@ from bench.load import Load
 from bench.rows.calls import ROWS
 from bench.rows.jobs import PAUSES
 
-PACKAGES = ("grpcio", "protobuf", "protovalidate", "psycopg", "celery", "redis")
+PACKAGES = ("grpcio", "protobuf", "protovalidate", "psycopg", "uvloop", "celery", "redis")
 POSTGRES = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size",
     "max_connections", "jit",
@@ -26,7 +26,8 @@ POSTGRES = (
 NOTES = f"""\
 Ratios are medians of the ratio in each round; the range of the rounds stands in brackets.
 What runs is what `make run` starts, every interceptor on, with TASKHUB_API_PROCESSES=1: a limit is one process.
-The limits are grpc.aio and psycopg_pool ({POOL_SIZE} connections, autocommit) on the same PostgreSQL.
+The limits are grpc.aio and psycopg_pool ({POOL_SIZE} connections, autocommit) on the same PostgreSQL, in asyncio's \
+event loop. The same in uvloop, where the API runs, stands beside them with our share of it; no goal compares with that.
 The load generator shares the machine with the server and PostgreSQL, for both sides alike.
 Jobs are enqueued with shared.outbox.INSERT_JOB and a NOTIFY after the commit: there is no CreateJob yet.
 S7, S7b: ours is timed from the commit that makes all jobs due, plain Celery from the first message taken.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from bench.limits.serving import Connection, serve
+from bench.limits.serving import Connection, main
 from bench.limits.table import INSERT
 from shared.ids import new_id
 
@@ -17,4 +15,4 @@ async def insert(connection: Connection, body: str) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(insert))
+    main(insert)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from bench.limits.serving import Connection, serve
+from bench.limits.serving import Connection, main
 from bench.limits.table import PAGE
 
 
@@ -15,4 +13,4 @@ async def select(connection: Connection, _: str) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(select))
+    main(select)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+import uvloop
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -19,6 +21,13 @@ POOL_SIZE = 8
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Answer = Callable[[Connection, str], Awaitable[str]]
+
+
+def main(answer: Answer) -> None:
+    """Serves in the event loop of Python, or of the API with `uvloop` as the argument."""
+    factory = uvloop.new_event_loop if sys.argv[1:] == ["uvloop"] else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(answer))
 
 
 async def serve(answer: Answer) -> None:

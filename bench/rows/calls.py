@@ -21,17 +21,16 @@ TITLE = "Write the quarterly report for the board"
 ROWS = 1000
 WARM_UP = 1.0
 
-Round = tuple[Sample, Sample]
+#: Ours, the bare server, and the bare server in the event loop that we have.
+Round = tuple[Sample, Sample, Sample]
 
 
 def reads(bench: Bench) -> list[Round]:
     """Returns rounds of GetTask and of the bare SELECT."""
     names, ids = _tasks(bench), _bare_rows(bench)
     requests = [task_service_pb2.GetTaskRequest(name=name).SerializeToString() for name in names]
-    pid, address = bench.server("bench.limits.select_server")
     ours = Load(bench.stack.grpc, f"{TASKS}/GetTask", encoded(requests), bench.stack.administrator())
-    bare = Load(address, PATH, encoded([id_.encode() for id_ in ids]))
-    return _rounds(bench, "GetTask", ours, bare, pid)
+    return _rounds(bench, "GetTask", ours, "select", encoded([id_.encode() for id_ in ids]))
 
 
 def lists(bench: Bench) -> list[Round]:
@@ -39,25 +38,24 @@ def lists(bench: Bench) -> list[Round]:
     _tasks(bench)
     _bare_rows(bench)
     request = task_service_pb2.ListTasksRequest(page_size=20).SerializeToString()
-    pid, address = bench.server("bench.limits.list_server")
     ours = Load(bench.stack.grpc, f"{TASKS}/ListTasks", encoded([request]), bench.stack.administrator())
-    bare = Load(address, PATH, encoded([b"20"]))
-    return _rounds(bench, "ListTasks", ours, bare, pid)
+    return _rounds(bench, "ListTasks", ours, "list", encoded([b"20"]))
 
 
 def writes(bench: Bench) -> list[Round]:
     """Returns rounds of CreateTask, a fresh idempotency key each, and of the bare INSERT."""
     request = task_service_pb2.CreateTaskRequest(task=_task()).SerializeToString()
     bench.database.execute(table.CREATE)
-    pid, address = bench.server("bench.limits.insert_server")
     headers = bench.stack.administrator()
     ours = Load(bench.stack.grpc, f"{TASKS}/CreateTask", encoded([request]), headers, fresh_keys=True)
-    bare = Load(address, PATH, encoded([TITLE.encode()]))
-    return _rounds(bench, "CreateTask", ours, bare, pid)
+    return _rounds(bench, "CreateTask", ours, "insert", encoded([TITLE.encode()]))
 
 
-def _rounds(bench: Bench, name: str, ours: Load, bare: Load, bare_pid: int) -> list[Round]:
-    sides = [(name, bench.api_pid, ours), ("bare", bare_pid, bare)]
+def _rounds(bench: Bench, name: str, ours: Load, limit: str, requests: list[str]) -> list[Round]:
+    sides = [(name, bench.api_pid, ours)]
+    for side, *arguments in (("bare",), ("bare, uvloop", "uvloop")):
+        pid, address = bench.server(f"bench.limits.{limit}_server", *arguments)
+        sides.append((side, pid, Load(address, PATH, requests)))
     for _, pid, load in sides:
         measure(pid, _lasting(load, WARM_UP))
     return alternate(bench.effort.rounds, *(partial(_one, bench, *side) for side in sides))
@@ -67,7 +65,7 @@ def _one(bench: Bench, name: str, pid: int, load: Load) -> Sample:
     sample = measure(pid, _lasting(load, bench.effort.seconds))
     seen = sample.outcome
     bench.say(
-        f"  {name:<10} {sample.rate:7,.0f}/s  {sample.cpu_ms:.3f} ms CPU a call"
+        f"  {name:<12} {sample.rate:7,.0f}/s  {sample.cpu_ms:.3f} ms CPU a call"
         f"  p50 {seen.p50_ms:.1f} ms  p99 {seen.p99_ms:.1f} ms"
         f"  {seen.ok} OK, {seen.refused} refused  (generator {seen.cpu_seconds / seen.seconds:.0%} of a core)"
     )

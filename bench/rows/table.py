@@ -103,12 +103,17 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
 }
 
 
-def _ratio(row: str, what: str, rounds: Sequence[tuple[Any, Any]], field: str, goal: Goal, shown: str) -> Figure:
-    """Compares round by round, so that what slows the machine down for a while slows both sides down."""
-    ours, theirs = ([getattr(round_[side], field) for round_ in rounds] for side in (0, 1))
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    detail = {"ours": shown.format(Spread.of(ours).median), "beside": shown.format(Spread.of(theirs).median)}
-    return Figure(row, what, Spread.of(ratios), goal, detail)
+def _ratio(row: str, what: str, rounds: Sequence[tuple[Any, ...]], field: str, goal: Goal, shown: str) -> Figure:
+    """Compares round by round, so that what slows the machine down for a while slows all sides down.
+
+    The second side is the one that the goal names. What is beside it as well is shown and decides nothing.
+    """
+    ours, *others = ([getattr(side, field) for side in sides] for sides in zip(*rounds, strict=True))
+    ratios = [Spread.of([mine / its for mine, its in zip(ours, other, strict=True)]) for other in others]
+    named, *more = (shown.format(Spread.of(other).median) for other in others)
+    beside = [named, *(f"in uvloop {its} ({ratio.median:.2f})" for its, ratio in zip(more, ratios[1:], strict=True))]
+    detail = {"ours": shown.format(Spread.of(ours).median), "beside": ", ".join(beside)}
+    return Figure(row, what, ratios[0], goal, detail)
 
 
 def _percentile(rounds: Sequence[Sequence[float]], percent: int) -> Spread:

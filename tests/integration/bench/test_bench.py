@@ -60,13 +60,14 @@ def test_a_refused_call_counts_as_refused_whatever_its_http_status(api: Api) -> 
     assert (outcome.ok, outcome.refused) == (0, 40)
 
 
+@pytest.mark.parametrize("loop", [[], ["uvloop"]])
 @pytest.mark.parametrize("limit", ["select", "insert"])
-def test_the_limits_answer(database_url: str, limit: str) -> None:
+def test_the_limits_answer_in_either_event_loop(database_url: str, limit: str, loop: list[str]) -> None:
     id_ = str(new_id())
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(table.CREATE)
         connection.execute(table.INSERT, (id_, "a body"))
-        command = [sys.executable, "-m", f"bench.limits.{limit}_server"]
+        command = [sys.executable, "-m", f"bench.limits.{limit}_server", *loop]
         with running(command, {"TASKHUB_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}) as server:
             assert server.stdout is not None
             address = f"127.0.0.1:{server.stdout.readline().strip()}"
