@@ -16,6 +16,7 @@ from api_service.idempotency import Idempotency
 from api_service.jobs import queries as jobs
 from api_service.jobs.servicer import to_message
 from api_service.tasks.access import READ_ALL
+from api_service.tasks.content_type import file_format
 from shared.errors import InvalidArgument
 from shared.filters.tasks import task_filter
 from shared.kinds import TASKS_EXPORT, TASKS_IMPORT, JobKind
@@ -24,13 +25,6 @@ from shared.traces import traceparent
 
 Format = task_file_pb2.TaskFile.Format
 Mode = task_service_pb2.ImportTasksRequest.Mode
-
-_FORMATS = {
-    "text/csv": "CSV",
-    "application/x-ndjson": "NDJSON",
-    "application/ndjson": "NDJSON",
-    "application/jsonl": "NDJSON",
-}
 
 
 class TaskFiles:
@@ -68,7 +62,7 @@ class TaskFiles:
         call.idempotency_key()  # a malformed one is refused before anything is sent
         first = await anext(requests, task_service_pb2.ImportTasksRequest())
         args = {
-            "format": _format(first),
+            "format": file_format(first),
             "mode": Mode.Name(first.mode or Mode.ALL_OR_NOTHING),
             "key_field": first.key_field,
             "principal": call.principal.name,
@@ -106,12 +100,3 @@ class TaskFiles:
 def _job(call: Call, kind: JobKind, args: dict[str, Any]) -> dict[str, Any]:
     owner = call.principal
     return new_job(kind, args, owner_id=owner.id, owner_kind=owner.kind, traceparent=traceparent())
-
-
-def _format(request: task_service_pb2.ImportTasksRequest) -> str:
-    if request.format:
-        return Format.Name(request.format)
-    kind = request.body.content_type.partition(";")[0].strip().lower()
-    if kind not in _FORMATS:
-        raise InvalidArgument("format", "is required unless the content type is text/csv or application/x-ndjson")
-    return _FORMATS[kind]

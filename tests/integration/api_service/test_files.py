@@ -90,12 +90,56 @@ def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(api: Api, alic
     assert files(api) == []
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "", "text/csv2"])
-def test_a_file_whose_format_nobody_says_is_refused(api: Api, alice: Account, content_type: str) -> None:
+NDJSON, UNSAID = task_file_pb2.TaskFile.NDJSON, task_file_pb2.TaskFile.FORMAT_UNSPECIFIED
+
+
+def upload(content_type: str, format_: Any, **options: Any) -> Iterator[task_service_pb2.ImportTasksRequest]:
     body = httpbody_pb2.HttpBody(content_type=content_type, data=b"title\n")
-    request = task_service_pb2.ImportTasksRequest(body=body)
-    found = refused(api.tasks.ImportTasks, iter([request]), metadata=alice.metadata)
-    assert (found.code, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["format"])
+    yield task_service_pb2.ImportTasksRequest(body=body, format=format_, **options)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "asked", "found"),
+    [
+        ("text/csv", UNSAID, "CSV"),
+        ("Text/CSV; header=present; charset=UTF-8", CSV, "CSV"),
+        ("application/x-ndjson", UNSAID, "NDJSON"),
+        ("application/jsonl", NDJSON, "NDJSON"),
+        ("application/json", NDJSON, "NDJSON"),
+        ("application/octet-stream", CSV, "CSV"),
+        ("text/plain", NDJSON, "NDJSON"),
+        ("", CSV, "CSV"),
+    ],
+)
+def test_a_content_type_says_the_format_or_leaves_it_open(
+    api: Api, alice: Account, content_type: str, asked: Any, found: str
+) -> None:
+    job = api.tasks.ImportTasks(upload(content_type, asked, validate_only=True), metadata=alice.metadata)
+    assert dict(job.args)["format"] == found
+
+
+@pytest.mark.parametrize(
+    ("content_type", "asked", "field"),
+    [
+        ("", UNSAID, "format"),
+        ("application/octet-stream", UNSAID, "format"),
+        ("application/json", UNSAID, "format"),
+        ("multipart/form-data; boundary=x", CSV, "body.content_type"),
+        ("multipart/form-data; boundary=x", UNSAID, "body.content_type"),
+        ("application/x-www-form-urlencoded", CSV, "body.content_type"),
+        ("text/csv2", CSV, "body.content_type"),
+        ("text/csv", NDJSON, "body.content_type"),
+        ("application/x-ndjson", CSV, "body.content_type"),
+        ("application/json", CSV, "body.content_type"),
+        ("text/csv; charset=iso-8859-1", CSV, "body.content_type"),
+    ],
+)
+def test_a_content_type_that_cannot_be_the_format_is_refused_before_anything_is_kept(
+    api: Api, alice: Account, content_type: str, asked: Any, field: str
+) -> None:
+    refusal = refused(api.tasks.ImportTasks, upload(content_type, asked), metadata=alice.metadata)
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+    assert files(api) == []
 
 
 def result_of(api: Api, owner: Account, data: bytes, *, complete: bool = True) -> str:
