@@ -49,7 +49,7 @@ class Batches:
         return task_service_pb2.BatchGetTasksResponse(tasks=[to_message(task) for task in tasks])
 
     async def update(self, request: task_service_pb2.BatchUpdateTasksRequest, call: Call) -> Message | bytes:
-        """One statement to lock, and one to write."""
+        """One round trip to lock and look, and one statement that writes."""
         edits = []
         for path, each in _elements(request.requests):
             with element(path):
@@ -65,7 +65,7 @@ class Batches:
         return answer
 
     async def delete(self, request: task_service_pb2.BatchDeleteTasksRequest, call: Call) -> Message | bytes:
-        """One statement to lock, one to find the subtasks, and one to write."""
+        """One round trip to lock and look, and one statement that writes."""
         removals = [removal(each, path) for path, each in _elements(request.requests)]
         _check_once([each.name for each in request.requests], "name")
 

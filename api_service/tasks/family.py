@@ -9,41 +9,62 @@ from api_service.database import Connection
 from api_service.principal import Principal
 from api_service.tasks import queries
 from api_service.tasks.access import WRITE_ALL, writes
-from api_service.tasks.queries import Part
+from api_service.tasks.queries import Look, Part, ask, ask_all
 from api_service.tasks.task import Task
 from api_service.tasks.tree import Forest
 from shared.errors import Contention, EtagMismatch, InvalidArgument, NotFound, ParentClosed, ParentDeleted
 
 Family = dict[uuid.UUID, Task]
+#: Accounts that tasks can be assigned to, each with its kind.
+Accounts = set[tuple[uuid.UUID, str]]
 
 
-async def lock(connection: Connection, principal: Principal, ids: Collection[uuid.UUID]) -> Family:
+def lock(principal: Principal, ids: Collection[uuid.UUID]) -> Look[Family]:
     """Locks those of the tasks that the caller may see, until the end of the transaction."""
-    return await queries.lock(connection, ids, writer=principal.id, writes_all=principal.holds(WRITE_ALL))
+    return queries.lock(ids, writer=principal.id, writes_all=principal.holds(WRITE_ALL))
 
 
-async def lock_family(
-    connection: Connection,
+def lock_family(
     principal: Principal,
     ids: Collection[uuid.UUID],
     *,
     parents: Collection[uuid.UUID] = (),
     trunks: Collection[uuid.UUID] = (),
-) -> Family:
+) -> Look[Family]:
     """Locks them with what they are or will be part of, up to the root, and with what is part of `trunks`."""
-    return await queries.lock_family(
-        connection, ids, parents, trunks, writer=principal.id, writes_all=principal.holds(WRITE_ALL)
+    return queries.lock_family(ids, parents, trunks, writer=principal.id, writes_all=principal.holds(WRITE_ALL))
+
+
+async def lock_to_change(
+    connection: Connection,
+    principal: Principal,
+    ids: Collection[uuid.UUID],
+    parents: Collection[uuid.UUID],
+    accounts: Collection[uuid.UUID],
+) -> tuple[Family, Forest, Accounts]:
+    """Locks tasks with all that is said of them, and looks at it under the locks, in one round trip.
+
+    Returns the tasks with the line of what they are or will be part of, the trees of all of these, and those of the
+    accounts that tasks can be assigned to.
+    """
+    if not parents and not accounts:
+        return await ask(connection, lock(principal, ids)), Forest(()), set()
+    family, nodes, assignable = await ask_all(
+        connection,
+        lock_family(principal, ids, parents=parents) if parents else lock(principal, ids),
+        queries.trees([*ids, *parents] if parents else []),
+        queries.principals(accounts),
     )
+    return family, Forest(nodes), assignable
 
 
-async def lock_with_parents(
-    connection: Connection, principal: Principal, ids: Collection[uuid.UUID], parents: Collection[uuid.UUID]
-) -> tuple[Family, Forest]:
-    """Returns the tasks that are to become part of `parents`, locked like those, and the trees of all of them."""
-    if not parents:
-        return await lock(connection, principal, ids) if ids else {}, Forest(())
-    family = await lock_family(connection, principal, ids, parents=parents)
-    return family, Forest(await queries.trees(connection, [*ids, *parents]))
+async def lock_with_parts(
+    connection: Connection, principal: Principal, ids: Collection[uuid.UUID], trunks: Collection[uuid.UUID]
+) -> tuple[Family, list[Part]]:
+    """Locks tasks, `trunks` with all that is part of them, and looks under the locks what is, in one round trip."""
+    locking = lock_family(principal, ids, trunks=trunks) if trunks else lock(principal, ids)
+    family, parts = await ask_all(connection, locking, queries.below(ids))
+    return family, parts
 
 
 def find(principal: Principal, family: Family, id_: uuid.UUID, etag: str) -> Task:

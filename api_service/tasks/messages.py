@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from taskhub.v1 import task_pb2, task_service_pb2
@@ -19,6 +19,7 @@ from shared.ids import parse_name
 
 #: Names by the numbers that the column holds.
 PRIORITIES: dict[int, str] = {number: name for name, number in task_pb2.Task.Priority.items()}
+_STATES: dict[int, str] = {number: name for name, number in task_pb2.Task.State.items()}
 
 
 def to_message(task: Task) -> task_pb2.Task:
@@ -126,6 +127,17 @@ READERS: dict[str, Callable[[task_pb2.Task], dict[str, Any]]] = {
 }
 
 
+#: The fields that only TaskHub and the custom methods set, and how each is read, to be compared with a row.
+SET_BY_US: dict[str, Callable[[task_pb2.Task], Any]] = {
+    "state": lambda task: _STATES.get(task.state),
+    "owner": lambda task: task.owner,
+    **{
+        name: lambda task, name=name: _time(task, name)  # type: ignore[misc]
+        for name in ("create_time", "update_time", "complete_time", "delete_time", "purge_time")
+    },
+}
+
+
 def new_fields(task: task_pb2.Task) -> dict[str, Any]:
     """Returns the fields of a task to create. Raises InvalidArgument without a title."""
     if not task.title:
@@ -143,7 +155,7 @@ def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any
     if not paths:
         paths = [field for field in READERS if _present(request.task, field)]
         if not paths:
-            raise InvalidArgument("update_mask", "names no field, and no field is present")
+            _refuse_nothing(request.task)
     elif paths == ["*"]:
         paths = list(READERS)
     for path in paths:
@@ -152,6 +164,21 @@ def changed_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any
     if fields.get("title") == "":
         raise InvalidArgument("task.title", "cannot be cleared")
     return fields
+
+
+def told_fields(request: task_service_pb2.UpdateTaskRequest) -> dict[str, Any]:
+    """Returns what the request says of fields that only TaskHub sets; nothing where a mask names what it is about."""
+    if list(request.update_mask.paths) not in ([], ["*"]):
+        return {}
+    present = {field.name for field, _ in request.task.ListFields()}
+    return {field: read(request.task) for field, read in SET_BY_US.items() if field in present}
+
+
+def _refuse_nothing(task: task_pb2.Task) -> NoReturn:
+    for field, _ in task.ListFields():
+        if field.name in SET_BY_US:
+            raise InvalidArgument(f"task.{field.name}", "cannot be changed by UpdateTask")
+    raise InvalidArgument("update_mask", "names no field, and no field is present")
 
 
 def _read(task: task_pb2.Task, paths: Iterable[str]) -> dict[str, Any]:
@@ -168,7 +195,10 @@ def _time(task: task_pb2.Task, name: str) -> datetime | None:
     # What JSON cannot say, and protobuf can: not a time by the definition of Timestamp.
     if not 0 <= field.nanos < NANOS:
         raise InvalidArgument(f"task.{name}", "nanos must be 0 to 999,999,999")
-    return get_time(field)
+    try:
+        return get_time(field)
+    except OverflowError:
+        raise InvalidArgument(f"task.{name}", "is no time of the years 1 to 9999") from None
 
 
 def _assignee(name: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from psycopg.types.json import Jsonb
 
@@ -14,6 +14,8 @@ from api_service.database import Connection
 from api_service.tasks.task import OPEN, Task
 from shared.events import INSERT_EVENT
 from shared.idempotency import CLAIM
+
+T = TypeVar("T")
 
 COLUMNS = ", ".join(Task._fields)
 
@@ -105,6 +107,17 @@ WITH RECURSIVE above AS (
     SELECT tasks.id, tasks.parent_id FROM tasks JOIN trees ON tasks.parent_id = trees.id
 )
 SELECT id, parent_id FROM trees
+"""
+
+_PRINCIPALS = """
+SELECT id, kind FROM principals
+WHERE id = ANY(%(ids)s) AND NOT EXISTS (
+    SELECT FROM users WHERE users.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
+) AND NOT EXISTS (
+    SELECT FROM service_accounts robot
+    WHERE robot.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
+)
+ORDER BY id FOR KEY SHARE
 """
 
 _EVENTS = """
@@ -227,23 +240,41 @@ async def get_all(
     return _by_id(await (await connection.execute(statement, parameters, binary=True)).fetchall())
 
 
-async def lock(
-    connection: Connection, ids: Collection[uuid.UUID], *, writer: uuid.UUID, writes_all: bool
-) -> dict[uuid.UUID, Task]:
-    """Returns those of the tasks that the writer may see, locked until the end of the transaction."""
-    parameters = {"ids": list(ids), "caller": writer, "all": writes_all}
-    return _by_id(await (await connection.execute(_LOCK, parameters)).fetchall())
+class Look(NamedTuple, Generic[T]):
+    """A statement that reads, and what its rows amount to."""
+
+    statement: str
+    parameters: dict[str, Any]
+    read: Callable[[Iterable[tuple[Any, ...]]], T]
 
 
-async def lock_family(
-    connection: Connection,
+async def ask(connection: Connection, look: Look[T]) -> T:
+    """Returns what one look finds."""
+    cursor = await connection.execute(look.statement, look.parameters)
+    return look.read(await cursor.fetchall())
+
+
+async def ask_all(connection: Connection, *looks: Look[Any]) -> Any:
+    """Returns what each of the looks finds, in one round trip. Each sees what was committed while the one before waited."""
+    async with connection.pipeline():
+        cursors = [await connection.execute(look.statement, look.parameters) for look in looks]
+    # Not before the pipeline is left: it would be asked for what has come, and then once more for its end.
+    return [look.read(await cursor.fetchall()) for look, cursor in zip(looks, cursors, strict=True)]
+
+
+def lock(ids: Collection[uuid.UUID], *, writer: uuid.UUID, writes_all: bool) -> Look[dict[uuid.UUID, Task]]:
+    """Finds those of the tasks that the writer may see, and locks them until the end of the transaction."""
+    return Look(_LOCK, {"ids": list(ids), "caller": writer, "all": writes_all}, _by_id)
+
+
+def lock_family(
     ids: Collection[uuid.UUID],
     parents: Collection[uuid.UUID],
     trunks: Collection[uuid.UUID],
     *,
     writer: uuid.UUID,
     writes_all: bool,
-) -> dict[uuid.UUID, Task]:
+) -> Look[dict[uuid.UUID, Task]]:
     """Locks the tasks, what they are or will be part of up to the root, and what is part of those among `trunks`.
 
     Whether that is still all of it, the caller has to see afterwards: the family is found before it is locked.
@@ -251,37 +282,22 @@ async def lock_family(
     parameters = {
         "ids": list(ids), "parents": list(parents), "trunks": list(trunks), "caller": writer, "all": writes_all,
     }  # fmt: skip
-    return _by_id(await (await connection.execute(_LOCK_FAMILY, parameters)).fetchall())
+    return Look(_LOCK_FAMILY, parameters, _by_id)
 
 
-async def below(connection: Connection, ids: Collection[uuid.UUID]) -> list[Part]:
-    """Returns everything that is part of the tasks, at any depth, deleted or not."""
-    cursor = await connection.execute(_BELOW, {"ids": list(ids)})
-    return [Part._make(row) for row in await cursor.fetchall()]
+def below(ids: Collection[uuid.UUID]) -> Look[list[Part]]:
+    """Finds everything that is part of the tasks, at any depth, deleted or not."""
+    return Look(_BELOW, {"ids": list(ids)}, lambda rows: [Part._make(row) for row in rows])
 
 
-async def trees(connection: Connection, ids: Collection[uuid.UUID]) -> list[Node]:
-    """Returns the whole trees that the tasks stand in."""
-    cursor = await connection.execute(_TREES, {"ids": list(ids)})
-    return [Node._make(row) for row in await cursor.fetchall()]
+def trees(ids: Collection[uuid.UUID]) -> Look[list[Node]]:
+    """Finds the whole trees that the tasks stand in."""
+    return Look(_TREES, {"ids": list(ids)}, lambda rows: [Node._make(row) for row in rows])
 
 
-async def principals(connection: Connection, ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
-    """Returns the accounts among `ids` that tasks can be assigned to, each with its kind; none of them can go now."""
-    cursor = await connection.execute(
-        """
-        SELECT id, kind FROM principals
-        WHERE id = ANY(%(ids)s) AND NOT EXISTS (
-            SELECT FROM users WHERE users.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
-        ) AND NOT EXISTS (
-            SELECT FROM service_accounts robot
-            WHERE robot.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
-        )
-        ORDER BY id FOR KEY SHARE
-        """,
-        {"ids": list(ids)},
-    )
-    return {(id_, kind) for id_, kind in await cursor.fetchall()}
+def principals(ids: Collection[uuid.UUID]) -> Look[set[tuple[uuid.UUID, str]]]:
+    """Finds the accounts among `ids` that tasks can be assigned to, each with its kind; none of them can go now."""
+    return Look(_PRINCIPALS, {"ids": list(ids)}, lambda rows: {(id_, kind) for id_, kind in rows})
 
 
 async def _write(

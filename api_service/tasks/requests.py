@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskhub.v1 import task_service_pb2
 
-from api_service.tasks.messages import changed_fields
+from api_service.tasks.messages import changed_fields, told_fields
 from api_service.tasks.service import Edit, Removal
 from shared.errors import InvalidArgument
 from shared.ids import parse_name
@@ -14,7 +14,9 @@ def edit(request: task_service_pb2.UpdateTaskRequest, path: str = "") -> Edit:
     """Returns what is to become of a task. Raises InvalidArgument for a mask or a field that cannot be."""
     if not request.task.name:
         raise InvalidArgument("task.name", "value is required")
-    return Edit(parse_name("tasks", request.task.name), request.task.etag, changed_fields(request), path)
+    return Edit(
+        parse_name("tasks", request.task.name), request.task.etag, changed_fields(request), told_fields(request), path
+    )
 
 
 def removal(request: task_service_pb2.DeleteTaskRequest, path: str = "") -> Removal:

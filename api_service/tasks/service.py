@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from api_service.database import Connection
 from api_service.principal import Principal
@@ -14,6 +14,7 @@ from api_service.tasks.access import READ_ALL, demand_owner
 from api_service.tasks.changes import Change, write
 from api_service.tasks.elements import element
 from api_service.tasks.family import (
+    Accounts,
     Family,
     attach,
     check_parent,
@@ -22,13 +23,16 @@ from api_service.tasks.family import (
     held,
     lock,
     lock_family,
-    lock_with_parents,
+    lock_to_change,
+    lock_with_parts,
     reach,
 )
 from api_service.tasks.notices import notices
+from api_service.tasks.queries import Part
 from api_service.tasks.task import PURGE_AFTER, Task, all_of
 from api_service.tasks.tree import Forest
 from shared.errors import (
+    FieldsInvalid,
     InvalidArgument,
     NotFound,
     StateTransitionInvalid,
@@ -42,11 +46,15 @@ from shared.states import TASK_TRANSITIONS, TaskAction, TaskState
 
 
 class Edit(NamedTuple):
-    """What a caller wants to become of a task. `path` is where in a batch that was said."""
+    """What a caller wants to become of a task.
+
+    `told` is what they say of fields that cannot be changed in this way, and `path` is where in a batch that was said.
+    """
 
     id: uuid.UUID
     etag: str
     fields: dict[str, Any]
+    told: dict[str, Any]
     path: str = ""
 
 
@@ -99,8 +107,8 @@ async def check_all(connection: Connection, principal: Principal, tasks: Sequenc
     Raises InvalidArgument for an assignee or a parent that cannot be, and for a parent what `_attach` raises.
     """
     parents = {task.parent_id for task in tasks if task.parent_id is not None}
-    family, forest = await lock_with_parents(connection, principal, (), parents)
-    accounts = await _assignable(connection, tasks)
+    assignees = {task.assignee_id for task in tasks if task.assignee_id is not None}
+    family, forest, accounts = await lock_to_change(connection, principal, (), parents, assignees)
     for task, path in zip(tasks, paths, strict=True):
         with element(path):
             _check_assignee(accounts, task)
@@ -135,18 +143,18 @@ async def get_all(connection: Connection, principal: Principal, ids: Sequence[uu
 async def update_all(connection: Connection, principal: Principal, edits: Sequence[Edit]) -> list[Task]:
     """Changes live tasks. What is as it was leaves no event and no new etag.
 
-    Raises OwnerOnly where an assignee changes the assignee or the parent, and what `check_all` raises.
+    Raises InvalidArgument for what is told and not so, OwnerOnly where an assignee changes the assignee or the parent,
+    and what `check_all` raises.
     """
-    parents = {edit.fields["parent_id"] for edit in edits if "parent_id" in edit.fields} - {None}
-    family, forest = await lock_with_parents(connection, principal, [edit.id for edit in edits], parents)
+    ids = [edit.id for edit in edits]
+    parents, assignees = _named(edits, "parent_id"), _named(edits, "assignee_id")
+    family, forest, accounts = await lock_to_change(connection, principal, ids, parents, assignees)
     changes = []
     for edit in edits:
         with element(edit.path):
             task = reach(principal, family, edit.id, edit.etag)
+            _check_told(task, edit.told)
             changes.append(Change("task.updated", task, task._replace(**edit.fields)))
-    accounts = await _assignable(
-        connection, [after for _, before, after in changes if after.assignee_id != before.assignee_id]
-    )
     for edit, change in zip(edits, changes, strict=True):
         with element(edit.path):
             _check_change(principal, family, forest, accounts, change)
@@ -162,21 +170,25 @@ async def move(
     Raises StateTransitionInvalid where the table of states has no such move, SubtasksOpen and ParentClosed where a
     closed task would be left with an open part.
     """
-    if force or action is TaskAction.REOPEN:
-        family = await lock_family(connection, principal, [id_], trunks=[id_] if force else ())
-    else:
-        family = await lock(connection, principal, [id_])
+    parts: list[Part] = []
+    match action:
+        case TaskAction.START:
+            family = await queries.ask(connection, lock(principal, [id_]))
+        case TaskAction.REOPEN:
+            family = await queries.ask(connection, lock_family(principal, [id_]))
+        case TaskAction.COMPLETE | TaskAction.CANCEL:
+            family, parts = await lock_with_parts(connection, principal, [id_], [id_] if force else [])
+        case _:
+            assert_never(action)
     task = reach(principal, family, id_, etag)
     moving = [_moved(task, action)]
     if action is TaskAction.REOPEN:
         check_parent(family, moving[0].after)
-    elif action is not TaskAction.START:
-        parts = [part for part in await queries.below(connection, [id_]) if part.open]
-        if parts and not force:
+    if open_parts := [part for part in parts if part.open]:
+        if not force:
             raise SubtasksOpen
-        if parts:
-            demand_owner(principal, task)
-        moving += [_moved(part, action) for part in held(family, parts)]
+        demand_owner(principal, task)
+        moving += [_moved(part, action) for part in held(family, open_parts)]
     return (await write(connection, principal, moving))[id_]
 
 
@@ -187,21 +199,18 @@ async def delete_all(connection: Connection, principal: Principal, removals: Seq
     """
     ids = [removal.id for removal in removals]
     forced = [removal.id for removal in removals if removal.force]
-    if forced:
-        family = await lock_family(connection, principal, ids, trunks=forced)
-    else:
-        family = await lock(connection, principal, ids)
+    family, parts = await lock_with_parts(connection, principal, ids, forced)
     found: list[Task | None] = []
     for removal in removals:
         with element(removal.path):
             found.append(_reach_to_delete(principal, family, removal))
     doomed = {task.id: task for task in found if task is not None}
-    parts = [part for part in await queries.below(connection, list(doomed)) if part.live] if doomed else []
+    parts = [part for part in parts if part.live]
     doomed |= {part.id: part for part in held(family, hanging_on(parts, doomed.keys() & forced))}
     left = {part.parent_id for part in parts if part.id not in doomed}
     for removal in removals:
         with element(removal.path):
-            if removal.id in left:
+            if removal.id in left and removal.id in doomed:
                 raise SubtasksExist
     now = datetime.now(UTC)
     gone = [
@@ -217,13 +226,13 @@ async def undelete(connection: Connection, principal: Principal, id_: uuid.UUID,
 
     Raises TaskNotDeleted, ParentDeleted and ParentClosed.
     """
-    family = await lock_family(connection, principal, [id_], trunks=[id_])
+    family, parts = await lock_with_parts(connection, principal, [id_], [id_])
     task = find(principal, family, id_, etag)
     demand_owner(principal, task)
     if task.live:
         raise TaskNotDeleted
     check_parent(family, task)
-    with_it = [part for part in await queries.below(connection, [id_]) if part.delete_time == task.delete_time]
+    with_it = [part for part in parts if part.delete_time == task.delete_time]
     back = [
         Change("task.undeleted", each, each._replace(delete_time=None, purge_time=None))
         for each in (task, *held(family, hanging_on(with_it, {id_})))
@@ -239,9 +248,19 @@ EVENTS: dict[TaskAction, str] = {
 }
 
 
-def _check_change(
-    principal: Principal, family: Family, forest: Forest, accounts: set[tuple[uuid.UUID, str]], change: Change
-) -> None:
+def _named(edits: Iterable[Edit], field: str) -> set[uuid.UUID]:
+    """Returns what the edits say that tasks are to be part of, or who is to do them."""
+    return {id_ for edit in edits if (id_ := edit.fields.get(field)) is not None}
+
+
+def _check_told(task: Task, told: dict[str, Any]) -> None:
+    """Lets whoever sends a task back as they read it do so, and nobody believe that more has changed than has."""
+    wrong = [field for field, value in told.items() if getattr(task, field) != value]
+    if wrong:
+        raise FieldsInvalid([(f"task.{field}", "is not as it was sent, and cannot be changed here") for field in wrong])
+
+
+def _check_change(principal: Principal, family: Family, forest: Forest, accounts: Accounts, change: Change) -> None:
     before, after = change.before, change.after
     if after.assignee != before.assignee:
         demand_owner(principal, before)
@@ -277,11 +296,6 @@ def _moved(task: Task, action: TaskAction) -> Change:
     return Change(EVENTS[action], task, task._replace(state=target.value, complete_time=complete_time))
 
 
-async def _assignable(connection: Connection, tasks: Iterable[Task]) -> set[tuple[uuid.UUID, str]]:
-    ids = {task.assignee_id for task in tasks if task.assignee_id is not None}
-    return await queries.principals(connection, ids) if ids else set()
-
-
-def _check_assignee(accounts: set[tuple[uuid.UUID, str]], task: Task) -> None:
+def _check_assignee(accounts: Accounts, task: Task) -> None:
     if task.assignee_id is not None and (task.assignee_id, task.assignee_kind) not in accounts:
         raise InvalidArgument("task.assignee", "is no account that a task can be assigned to")

@@ -189,7 +189,8 @@ class TaskServiceServicer:
         """Changes the fields that `update_mask` names.
 
         Takes an idempotency key. Errors: NOT_FOUND, also for a deleted task; ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT for
-        a mask that names no field, an unknown one, or one that only the server or a custom method changes;
+        a mask that names no field, an unknown one, or one that only the server or a custom method changes, and without a
+        mask for such a field that is present and not as it is: a task may be sent back as it was read, with changes;
         PERMISSION_DENIED (OWNER_ONLY) for an assignee who names another assignee or parent; what CreateTask answers to an
         assignee or a parent that cannot be; FAILED_PRECONDITION (SUBTASK_CYCLE) for a parent among the task's own subtasks.
         """
@@ -321,7 +322,8 @@ class TaskServiceServicer:
         curl --data-binary @tasks.csv -H 'content-type: text/csv' 'localhost:8080/v1/tasks:import?keyField=ticket'
 
         Takes an idempotency key; the whole of the file belongs to the request. A line with a `key_field` makes one task,
-        however often it is imported. Errors: INVALID_ARGUMENT (BODY_TOO_LARGE, HTTP 413) for a file beyond the limit.
+        however often it is imported. Errors: INVALID_ARGUMENT for a content type that contradicts `format` or is that of a
+        form (`curl -F`), and (BODY_TOO_LARGE, HTTP 413) for a file beyond the limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -111,6 +111,39 @@ def test_a_mask_that_names_what_cannot_be_changed(api: Api, alice: Account, path
     assert (found.code, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["update_mask"])
 
 
+@pytest.mark.parametrize("mask", [[], ["*"]])
+def test_a_task_is_sent_back_whole_with_one_field_changed(api: Api, alice: Account, mask: list[str]) -> None:
+    name = api.task(alice, labels={"a": "b"}, assignee=alice.name).name
+    act(api, alice, name, TaskAction.COMPLETE)
+    read = api.tasks.GetTask(v1.GetTaskRequest(name=name), metadata=alice.metadata)
+    read.title = "New"
+    changed = update(api, alice, read, *mask)
+    assert (changed.title, changed.state, dict(changed.labels)) == ("New", task_pb2.Task.DONE, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("state", {"state": task_pb2.Task.DONE}),
+        ("owner", {"owner": "users/00000000-0000-7000-8000-0000000000ff"}),
+        ("create_time", {"create_time": Timestamp(seconds=1)}),
+        ("complete_time", {"complete_time": Timestamp(seconds=1)}),
+        ("delete_time", {"delete_time": Timestamp(seconds=2**40)}),
+    ],
+)
+def test_a_field_that_cannot_be_changed_is_refused_by_name_where_it_is_not_as_sent(
+    api: Api, alice: Account, field: str, change: dict[str, Any]
+) -> None:
+    task = api.task(alice)
+    for more, mask in (({"title": "x"}, []), ({"title": "x"}, ["*"]), ({}, [])):
+        wanted = task_pb2.Task(name=task.name, **more, **change)
+        request = v1.UpdateTaskRequest(task=wanted, update_mask=FieldMask(paths=mask))
+        found = refused(api.tasks.UpdateTask, request, metadata=alice.metadata)
+        assert (found.code, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [f"task.{field}"])
+    masked = update(api, alice, task_pb2.Task(name=task.name, title="x", **change), "title")
+    assert (masked.title, masked.state) == ("x", task_pb2.Task.TODO)
+
+
 def test_an_update_that_names_no_field(api: Api, alice: Account) -> None:
     request = v1.UpdateTaskRequest(task=task_pb2.Task(name=api.task(alice).name))
     assert refused(api.tasks.UpdateTask, request, metadata=alice.metadata).fields == ["update_mask"]
