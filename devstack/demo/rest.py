@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from google.api import annotations_pb2
 
-from devstack.demo.doors import TIMEOUT, Answer, descriptor, refusal
+from devstack.demo.doors import TIMEOUT, Answer, File, descriptor, refusal
 
 VARIABLE = re.compile(r"\{([a-z_.]+)(?:=[^}]*)?\}")
 
@@ -26,15 +26,35 @@ class RestDoor:
     def call(self, method: str, request: dict[str, Any], headers: dict[str, str]) -> Answer:
         """Sends one request on a connection of its own."""
         verb, target, body = route(method, request)
+        payload = None if body is None else json.dumps(body).encode()
+        return _read(*self._send(verb, target, payload, headers | {"content-type": "application/json"}))
+
+    def upload(self, method: str, request: dict[str, Any], file: File, headers: dict[str, str]) -> Answer:
+        """Sends the file as the body, and the rest in the query."""
+        verb, target, _ = route(method, request)
+        return _read(*self._send(verb, target, file.data, headers | {"content-type": file.content_type}))
+
+    def download(self, method: str, request: dict[str, Any], headers: dict[str, str]) -> Answer:
+        """Takes the body of the answer for the file."""
+        verb, target, _ = route(method, request)
+        status, kind, body = self._send(verb, target, None, headers)
+        if status >= http.HTTPStatus.BAD_REQUEST:
+            return _read(status, kind, body)
+        return Answer("OK", {"contentType": kind, "data": body.decode()})
+
+    def _send(self, verb: str, target: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, str, bytes]:
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT)
-        payload = None if body is None else json.dumps(body)
         try:
-            connection.request(verb, target, payload, headers | {"content-type": "application/json"})
+            connection.request(verb, target, body, headers)
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            return response.status, response.getheader("content-type", ""), response.read()
         finally:
             connection.close()
-        return Answer("OK", answer) if response.status < http.HTTPStatus.BAD_REQUEST else refusal(answer)
+
+
+def _read(status: int, _: str, body: bytes) -> Answer:
+    answer = json.loads(body)
+    return Answer("OK", answer) if status < http.HTTPStatus.BAD_REQUEST else refusal(answer)
 
 
 def route(method: str, request: dict[str, Any]) -> tuple[str, str, Any]:
