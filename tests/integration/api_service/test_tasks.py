@@ -135,7 +135,8 @@ def test_a_field_that_cannot_be_changed_is_refused_by_name_where_it_is_not_as_se
     api: Api, alice: Account, field: str, change: dict[str, Any]
 ) -> None:
     task = api.task(alice)
-    for more, mask in (({"title": "x"}, []), ({"title": "x"}, ["*"]), ({}, [])):
+    tries: list[tuple[dict[str, Any], list[str]]] = [({"title": "x"}, []), ({"title": "x"}, ["*"]), ({}, [])]
+    for more, mask in tries:
         wanted = task_pb2.Task(name=task.name, **more, **change)
         request = v1.UpdateTaskRequest(task=wanted, update_mask=FieldMask(paths=mask))
         found = refused(api.tasks.UpdateTask, request, metadata=alice.metadata)
