@@ -255,7 +255,7 @@ async def ask(connection: Connection, look: Look[T]) -> T:
 
 
 async def ask_all(connection: Connection, *looks: Look[Any]) -> Any:
-    """Returns what each of the looks finds, in one round trip. Each sees what was committed while the one before waited."""
+    """Returns what each look finds, in one round trip. Each sees what was committed while the one before waited."""
     async with connection.pipeline():
         cursors = [await connection.execute(look.statement, look.parameters) for look in looks]
     # Not before the pipeline is left: it would be asked for what has come, and then once more for its end.

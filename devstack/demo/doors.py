@@ -61,7 +61,8 @@ class File:
 def whole(messages: list[dict[str, Any]]) -> Answer:
     """Returns the pieces of a download, as JSON, in one."""
     data = b"".join(base64.b64decode(message.get("data", "")) for message in messages)
-    kinds = "".join(message.get("contentType", "") for message in messages)
+    # grpcurl keeps proto names here.
+    kinds = "".join(message.get("contentType") or message.get("content_type", "") for message in messages)
     return Answer("OK", {"contentType": kinds, "data": data.decode()})
 
 
