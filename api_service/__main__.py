@@ -40,13 +40,12 @@ def main() -> None:
 
             sys.exit(Processes(settings).run())
         case "serve":
-            import uvloop  # noqa: PLC0415
-
             from api_service.keys.ring import SecretKeyMismatchError  # noqa: PLC0415
+            from api_service.loop import Loop  # noqa: PLC0415
             from api_service.server import serve as serve_one  # noqa: PLC0415  and the child nothing of the parent
 
             try:
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                with asyncio.Runner(loop_factory=Loop) as runner:
                     runner.run(serve_one(settings, arguments.index, arguments.parent))
             except SecretKeyMismatchError as error:
                 print(f"taskhub: {error.__doc__}", file=sys.stderr)

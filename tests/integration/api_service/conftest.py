@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-import uvloop
 
+from api_service.loop import Loop
 from tests.support.api import Account, Api
 from tests.support.servers import Postgres, Processes
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """What runs in the tests' own process runs in the event loop that an API process has."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"ours": Loop}
 
 
 @pytest.fixture(scope="session")
