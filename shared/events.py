@@ -18,6 +18,21 @@ VALUES (%(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s,
         %(event_context)s::jsonb)
 """
 
+TASK_CREATED = "task.created"
+TASK_PURGED = "task.purged"
+#: The actor of what nobody asked for.
+SYSTEM = "system"
+
+#: What the log keeps of a task beside a change of it, in the words of the contract: an expression over `tasks`. A new
+#: task's changes say the same.
+TASK_SUBJECT = """
+jsonb_strip_nulls(jsonb_build_object(
+    'title', title, 'state', state, 'priority', priority, 'labels', labels, 'due_time', due_time,
+    'remind_time', remind_time, 'owner', owner_kind || '/' || owner_id, 'assignee', assignee_kind || '/' || assignee_id,
+    'parent_task', 'tasks/' || parent_id, 'complete_time', complete_time, 'delete_time', delete_time
+))
+"""
+
 #: Who did what to an account: the audit. Its events carry a context.
 USER_CREATED = "user.created"
 USER_UPDATED = "user.updated"

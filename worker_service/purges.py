@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shared.events import SYSTEM, TASK_PURGED, TASK_SUBJECT
 from shared.files import DELETE_ABANDONED
 from worker_service.database import Connection
 from worker_service.settings import WorkerSettings
@@ -19,17 +20,29 @@ Purge = Callable[[Connection, WorkerSettings], Iterator[int]]
 #: Rows of one batch.
 BATCH = 500
 
+#: So that whoever a task was assigned to may know that it is gone.
+_UNASSIGNED = "jsonb_build_array(assignee_kind || '/' || assignee_id, NULL)"
+
 
 def tasks(connection: Connection, _: WorkerSettings) -> Iterator[int]:
-    """Deleted tasks that can no longer be brought back, subtasks first."""
+    """Deleted tasks that can no longer be brought back, subtasks first. Whoever watches them hears of it."""
     return _batches(
         connection,
-        """
-        DELETE FROM tasks WHERE id IN (
-            SELECT id FROM tasks WHERE purge_time <= now()
-                AND NOT EXISTS (SELECT FROM tasks AS part WHERE part.parent_id = tasks.id)
-            ORDER BY purge_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        f"""
+        WITH gone AS (
+            DELETE FROM tasks WHERE id IN (
+                SELECT id FROM tasks WHERE purge_time <= now()
+                    AND NOT EXISTS (SELECT FROM tasks AS part WHERE part.parent_id = tasks.id)
+                ORDER BY purge_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+            )
+            RETURNING *
+        ), event AS (
+            INSERT INTO events (kind, resource, actor, owner_id, changes, subject)
+            SELECT '{TASK_PURGED}', 'tasks/' || id, '{SYSTEM}', owner_id, jsonb_strip_nulls(jsonb_build_object(
+                'assignee', CASE WHEN assignee_id IS NOT NULL THEN {_UNASSIGNED} END
+            )), {TASK_SUBJECT} FROM gone ORDER BY id
         )
+        SELECT FROM gone
         """,
     )
 

@@ -59,7 +59,7 @@ class Subscription:
             entries = await self._feed.after(self.position)
             if entries:
                 self.position = entries[-1].position
-                found = [entry for entry in entries if self.interest.covers(entry)]
+                found = [entry for entry in entries if self.interest.concerns(entry)]
                 if found:
                     return found
             elif not await self._wait():
@@ -209,7 +209,7 @@ class Feed:
     def _offer(self, entry: Entry) -> None:
         for reader in (*entry.readers, None):
             for subscription in self._waiting.get(reader, ()):
-                if subscription.position < entry.position and subscription.interest.covers(entry):
+                if subscription.position < entry.position and subscription.interest.concerns(entry):
                     subscription.wake(entry.position - 1, found=True)
 
     def _beat(self) -> None:

@@ -25,6 +25,8 @@ class EventRow(NamedTuple):
     #: Who may know of it: the owner of the resource then, and whoever the task is assigned to now.
     owner_id: uuid.UUID | None = None
     assignee_id: uuid.UUID | None = None
+    #: What the resource was after it, as JSON, where that cannot be told from the changes.
+    subject: str | None = None
 
 
 _COLUMNS = "id, position, kind, resource, actor, changes::text, create_time"
@@ -36,7 +38,7 @@ _TASK = "^tasks/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _AFTER = f"""
 SELECT {_COLUMNS}, owner_id, (
     SELECT assignee_id FROM tasks WHERE tasks.id = CASE WHEN resource ~ '{_TASK}' THEN substr(resource, 7)::uuid END
-)
+), subject::text
 FROM events WHERE position > %s ORDER BY position LIMIT %s
 """
 

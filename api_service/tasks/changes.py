@@ -11,7 +11,7 @@ from api_service.principal import Principal
 from api_service.tasks import queries
 from api_service.tasks.family import Family
 from api_service.tasks.notices import notices
-from api_service.tasks.task import Task, differences
+from api_service.tasks.task import Task, differences, subject
 from shared.events import new_event
 
 
@@ -35,7 +35,8 @@ async def write(connection: Connection, principal: Principal, changes: Sequence[
         if differing:
             task = after._replace(version=before.version + 1, update_time=now)
             result[task.id] = task
-            events.append(new_event(kind, task.name, principal.name, owner_id=task.owner_id, changes=differing))
+            event = new_event(kind, task.name, principal.name, owner_id=task.owner_id, changes=differing)
+            events.append(event | {"event_subject": subject(task)})
             mails += notices(principal, before, task, now)
     if events:
         changed = [task for change in changes if (task := result[change.before.id]) is not change.before]

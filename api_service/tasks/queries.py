@@ -122,10 +122,12 @@ ORDER BY id FOR KEY SHARE
 
 _EVENTS = """
 event AS (
-    INSERT INTO events (kind, resource, actor, owner_id, changes)
-    SELECT event_kind, event_resource, event_actor, event_owner_id, event_changes::jsonb
-    FROM claim, jsonb_to_recordset(%(events)s::jsonb)
-        AS event (event_kind text, event_resource text, event_actor text, event_owner_id uuid, event_changes text)
+    INSERT INTO events (kind, resource, actor, owner_id, changes, subject)
+    SELECT event_kind, event_resource, event_actor, event_owner_id, event_changes::jsonb, event_subject
+    FROM claim, jsonb_to_recordset(%(events)s::jsonb) AS event (
+        event_kind text, event_resource text, event_actor text, event_owner_id uuid, event_changes text,
+        event_subject jsonb
+    )
 )
 """
 

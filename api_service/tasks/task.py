@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from shared.events import beginnings, plain
+from shared.filters.match import KEPT
 from shared.ids import resource_name
 from shared.states import TaskState
 
@@ -90,6 +91,12 @@ _LOGGED = (
 def all_of(task: Task) -> dict[str, Any]:
     """Returns what the log tells of a new task: field → [null, value], without those that are empty."""
     return beginnings({field: getattr(task, field) for field in _LOGGED})
+
+
+def subject(task: Task) -> dict[str, Any]:
+    """Returns what the log keeps of a task beside a change of it: `TASK_SUBJECT` in Python."""
+    values = ((field, getattr(task, field)) for field in KEPT)
+    return {field: plain(value) for field, value in values if value is not None}
 
 
 def differences(before: Task, after: Task) -> dict[str, Any]:

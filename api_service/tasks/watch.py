@@ -19,6 +19,7 @@ from api_service.tasks import service
 from api_service.tasks.events import to_event
 from shared.crypto import Secrets, decode, encode
 from shared.errors import ResumeTokenInvalid, TaskHubError
+from shared.filters.match import task_matcher
 from shared.ids import parse_name
 
 _DEFAULT_INTERVAL = 15.0
@@ -27,6 +28,8 @@ _LENGTH = _MAC + 8
 
 Request = task_service_pb2.WatchTasksRequest
 Response = task_service_pb2.WatchTasksResponse
+
+_LEFT = Response(left=True).SerializeToString()
 
 
 def encode_event(row: EventRow) -> bytes:
@@ -44,22 +47,31 @@ class TaskWatcher:
 
     async def watch(self, request: Request, call: StreamCall) -> AsyncGenerator[Message | bytes, None]:
         """Yields responses until the call ends."""
+        interest = _interest(request, call)
         tokens = ResumeTokens(self._secrets, call, request)
         position = tokens.open(request.resume_token) if request.resume_token else None
         interval = request.heartbeat_interval.ToTimedelta().total_seconds() or _DEFAULT_INTERVAL
         if request.task:
-            async with self._database.connection() as connection:
-                await service.get(connection, call.principal, parse_name("tasks", request.task))
-        async with self._feed.subscribe(_interest(request, call), position, interval, call.end) as subscription:
+            await self._check(request, call)
+        async with self._feed.subscribe(interest, position, interval, call.end) as subscription:
             call.farewell = _farewell
             yield _heartbeat() + tokens.field(subscription.position)
             while True:
                 entries = await subscription.take()
                 for entry in entries:
-                    # Fields of one message may come one after the other, so that the event is encoded once for all.
-                    yield entry.payload + tokens.field(entry.position)
+                    if interest.covers(entry):
+                        # Fields of one message may come one after the other: the event is encoded once for all.
+                        left = interest.matcher is not None and entry.verdict(interest.matcher).left
+                        yield entry.payload + tokens.field(entry.position) + (_LEFT if left else b"")
+                    if interest.ends_with(entry):
+                        await self._check(request, call)  # it may have come back to the caller since
                 if not entries:
                     yield _heartbeat() + tokens.field(subscription.position)
+
+    async def _check(self, request: Request, call: StreamCall) -> None:
+        """Raises NotFound where the caller may not see the task that is watched."""
+        async with self._database.connection() as connection:
+            await service.get(connection, call.principal, parse_name("tasks", request.task))
 
 
 def _interest(request: Request, call: Call) -> Interest:
@@ -69,6 +81,7 @@ def _interest(request: Request, call: Call) -> Interest:
         resource=request.task,
         kinds=frozenset(request.kinds),
         states=frozenset(task_pb2.Task.State.Name(state) for state in request.states),
+        matcher=task_matcher(request.filter),
     )
 
 
@@ -87,7 +100,7 @@ class ResumeTokens:
 
     def __init__(self, secrets: Secrets, call: Call, request: Request) -> None:
         self._secrets = secrets
-        arguments = Request(task=request.task, kinds=request.kinds, states=request.states)
+        arguments = Request(task=request.task, kinds=request.kinds, states=request.states, filter=request.filter)
         self._scope = b"\0".join(
             (call.method.path.encode(), call.principal.name.encode(), arguments.SerializeToString(deterministic=True))
         )

@@ -33,10 +33,13 @@ events = Table(
     now("create_time"),
     # The caller's address and user agent, where the event belongs to the audit of an account.
     Column("context", JSONB, nullable=True),
+    # What a task was after the change, as far as watches can be filtered by it; a new one's changes say the same.
+    Column("subject", JSONB, nullable=True),
     UniqueConstraint("position"),
     CheckConstraint("kind ~ '^[a-z]+[.][a-z_]+$'", name="kind"),
     CheckConstraint("position > 0", name="position"),
     CheckConstraint("jsonb_typeof(context) = 'object'", name="context"),
+    CheckConstraint("jsonb_typeof(subject) = 'object'", name="subject"),
     Index("events_resource_idx", "resource", "id"),  # history of one resource
     Index("events_context_idx", "id", postgresql_where=text("context IS NOT NULL")),  # housekeeping
     Index("events_unsequenced_idx", "id", postgresql_where=text("position IS NULL")),  # the sequencer

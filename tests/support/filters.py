@@ -94,6 +94,21 @@ task_terms = st.one_of(
 )
 task_trees = trees(task_terms)
 
+#: Terms that can be asked of the log of events.
+logged_terms = st.one_of(
+    _term("state", ["=", "!=", ":"], st.sampled_from(STATES).map(_value)),
+    _term("priority", _all, st.sampled_from(PRIORITIES).map(_value)),
+    _term("title", ["=", "!="], _word | _pattern),
+    _term("title", _all, _word),
+    _term("due_time", _all, _time),
+    _term("due_time", [":"], _anything),
+    _term("complete_time", [":"], _anything),
+    _term("assignee", [":"], _anything),
+    _term("labels", [":"], st.sampled_from(KEYS).map(_value)),
+    _labels,
+)
+logged_trees = trees(logged_terms)
+
 
 def text_of(node: Node) -> str:
     """Returns a filter that stands for the tree, everything in quotes that can be."""

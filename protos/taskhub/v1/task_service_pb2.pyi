@@ -253,21 +253,23 @@ class ListTaskEventsResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[_task_event_pb2.TaskEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchTasksRequest(_message.Message):
-    __slots__ = ("task", "kinds", "states", "resume_token", "heartbeat_interval")
+    __slots__ = ("task", "kinds", "states", "resume_token", "heartbeat_interval", "filter")
     TASK_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     task: str
     kinds: _containers.RepeatedScalarFieldContainer[str]
     states: _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State]
     resume_token: str
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, task: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_task_pb2.Task.State, str]]] = ..., resume_token: _Optional[str] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    filter: str
+    def __init__(self, task: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_task_pb2.Task.State, str]]] = ..., resume_token: _Optional[str] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class WatchTasksResponse(_message.Message):
-    __slots__ = ("event", "heartbeat", "end", "resume_token")
+    __slots__ = ("event", "heartbeat", "end", "resume_token", "left")
     class Heartbeat(_message.Message):
         __slots__ = ("time",)
         TIME_FIELD_NUMBER: _ClassVar[int]
@@ -282,8 +284,10 @@ class WatchTasksResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
     event: _task_event_pb2.TaskEvent
     heartbeat: WatchTasksResponse.Heartbeat
     end: WatchTasksResponse.End
     resume_token: str
-    def __init__(self, event: _Optional[_Union[_task_event_pb2.TaskEvent, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchTasksResponse.Heartbeat, _Mapping]] = ..., end: _Optional[_Union[WatchTasksResponse.End, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    left: bool
+    def __init__(self, event: _Optional[_Union[_task_event_pb2.TaskEvent, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchTasksResponse.Heartbeat, _Mapping]] = ..., end: _Optional[_Union[WatchTasksResponse.End, _Mapping]] = ..., resume_token: _Optional[str] = ..., left: _Optional[bool] = ...) -> None: ...

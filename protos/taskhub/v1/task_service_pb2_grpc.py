@@ -349,7 +349,12 @@ class TaskServiceServicer:
         changes after it will be in the stream. Whether the caller may see a task is decided when the change is delivered,
         and whoever is taken off a task still learns of that.
 
-        The stream has no end of its own. When the server ends it, `end` is the last response and says why, and the status of
+        With a `filter`, a change is in the stream where the task passes it as the change left it, or as the change found it: the
+        last change that is seen of a task is the one with which it stopped to pass, marked by `left`. Both are what the log has
+        of the change and not what the task has become since, so that a resumed stream holds what the first one would have held.
+
+        A stream of all tasks has no end of its own. One of a single `task` ends with NOT_FOUND after the change that takes the
+        task from the caller's sight, `task.purged` or the loss of the assignment. When the server ends a stream, `end` is the last response and says why, and the status of
         the call says the same: UNAVAILABLE when the server shuts down (SERVER_DRAINING) or has lost its database
         (DATABASE_UNAVAILABLE): resume; UNAUTHENTICATED (TOKEN_INVALID) when the access token expires, and within seconds when
         its session is revoked: resume with a new one; RESOURCE_EXHAUSTED (STREAM_STALLED) when a caller has not taken a response
@@ -359,6 +364,7 @@ class TaskServiceServicer:
         first line.
 
         Errors before the first response: NOT_FOUND for a `task` that the caller may not see; INVALID_ARGUMENT
+        (FILTER_INVALID, with the `position` of what is wrong), and
         (RESUME_TOKEN_INVALID) for a token that is malformed, or that was given out for other arguments or another caller;
         OUT_OF_RANGE (RESUME_TOKEN_EXPIRED) where events after it are no longer kept: read the tasks anew, and watch from now;
         RESOURCE_EXHAUSTED (STREAMS_EXHAUSTED) where the server has as many streams as it takes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg.types.json import Jsonb
 
+from api_service.events.entry import subject
+from shared.events import TASK_SUBJECT
+from shared.filters.match import task_matcher
 from shared.filters.syntax import Node
 from shared.filters.tasks import PRIORITIES as NUMBERS
 from shared.filters.tasks import task_filter
-from tests.support.filters import KEYS, PRIORITIES, STATES, TIMES, WORDS, Row, holds, task_trees, text_of
+from tests.support.filters import KEYS, PRIORITIES, STATES, TIMES, WORDS, Row, holds, logged_trees, task_trees, text_of
 from tests.support.servers import Postgres
 
 ROWS = 80
@@ -33,6 +36,8 @@ class World:
 
     connection: psycopg.Connection[Any]
     rows: dict[uuid.UUID, Row]
+    #: What the log of events would keep of each.
+    logged: dict[uuid.UUID, Any] = field(default_factory=dict)
 
 
 def random_row(chance: random.Random) -> dict[str, Any]:
@@ -60,14 +65,27 @@ def world(postgres: Postgres) -> Iterator[World]:
         for id_, row in world.rows.items():
             more = {"id": id_, "owner": owner, "number": NUMBERS[row["priority"]], "json": Jsonb(row["labels"])}
             connection.execute(INSERT, {**row, **more})
+        world.logged = dict(connection.execute(f"SELECT id, {TASK_SUBJECT} FROM tasks").fetchall())
         yield world
+
+
+def passing(world: World, text: str) -> set[uuid.UUID]:
+    condition = task_filter(text)
+    rows = world.connection.execute(
+        f"SELECT id, state FROM tasks WHERE {condition.sql or 'true'}", condition.parameters
+    )
+    return {id_ for id_, state in rows if condition.states is None or state in condition.states}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logged_trees)
+def test_postgresql_and_the_matcher_of_changes_agree(world: World, tree: Node) -> None:
+    matcher = task_matcher(text_of(tree))
+    assert matcher is not None
+    assert passing(world, text_of(tree)) == {id_ for id_, logged in world.logged.items() if matcher(subject(logged))}
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(task_trees)
 def test_postgresql_and_the_model_agree(world: World, tree: Node) -> None:
-    condition = task_filter(text_of(tree))
-    where = condition.sql or "true"
-    found = world.connection.execute(f"SELECT id, state FROM tasks WHERE {where}", condition.parameters).fetchall()
-    passed = {id_ for id_, state in found if condition.states is None or state in condition.states}
-    assert passed == {id_ for id_, row in world.rows.items() if holds(tree, row)}
+    assert passing(world, text_of(tree)) == {id_ for id_, row in world.rows.items() if holds(tree, row)}

@@ -107,6 +107,7 @@ BROKEN: dict[str, str] = {
     "event_counter_purged_check": "UPDATE event_counter SET purged = position + 1",
     "events_kind_check": "UPDATE events SET kind = 'Task Created'",
     "events_context_check": "UPDATE events SET context = '[]'",
+    "events_subject_check": "UPDATE events SET subject = '[]'",
     "events_position_check": "UPDATE events SET position = 0",
     "events_position_key": "INSERT INTO events (kind, resource, actor, position) VALUES ('a.b', 'x', 'y', 7)",
     "event_counter_only_row_check": "INSERT INTO event_counter (only_row, position) VALUES (false, 1)",

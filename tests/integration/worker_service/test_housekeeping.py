@@ -72,6 +72,8 @@ def test_deleted_tasks_go_after_their_time_and_trees_from_below(settings: Worker
     _task(jobs, owner, gone=2)
     assert _keep_house(settings, jobs)["tasks"] == 6
     assert _ids(jobs, "tasks") == kept
+    told = jobs.connection.execute("SELECT kind, actor, owner_id FROM events").fetchall()
+    assert told == [{"kind": "task.purged", "actor": "system", "owner_id": owner}] * 6
 
 
 def test_a_task_stays_while_a_part_of_it_does(settings: WorkerSettings, jobs: Jobs) -> None:
