@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from api_service.metrics import RATE_LIMIT_DEGRADED
 from api_service.rate_limits.bucket import Answer
+from api_service.rate_limits.patience import answered
 from api_service.rate_limits.rate import Rate
 
 log = structlog.get_logger()
@@ -121,11 +122,14 @@ class Lessor:
     async def _send(self, redis: Redis, asks: list[Ask]) -> None:
         arguments = [number for ask in asks for number in (ask.rate.interval, ask.rate.limit, ask.debt, ask.wanted)]
         answers: list[Any] = []
+        # The text each time, not its digest: a Redis that has restarted knows no digest.
+        evaluated = asyncio.ensure_future(redis.eval(_SCRIPT, len(asks), *(ask.key for ask in asks), *arguments))
         try:
-            async with asyncio.timeout(_PATIENCE):
-                # The text each time, not its digest: a Redis that has restarted knows no digest.
-                answers = await redis.eval(_SCRIPT, len(asks), *(ask.key for ask in asks), *arguments)
+            if not await answered(evaluated, _PATIENCE):
+                raise TimeoutError
+            answers = evaluated.result()
         finally:
+            evaluated.cancel()
             for ask in asks[len(answers) :]:
                 ask.settle(None)
         for ask, (granted, remaining, wait) in zip(asks, answers, strict=True):

@@ -7,6 +7,7 @@ import time
 
 from api_service.rate_limits.bucket import Answer, Bucket, Recent
 from api_service.rate_limits.lessor import Ask, Lessor
+from api_service.rate_limits.patience import answered
 from api_service.rate_limits.rate import Rate
 
 #: Callers of one rate that a process remembers at least; what it knows of one takes about 300 bytes.
@@ -53,15 +54,14 @@ class Limiter:
         now = time.monotonic()
         if now < bucket.closed_until:
             return bucket.closed_until - now
-        answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        settled: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
 
         def settle(answer: Answer | None) -> None:
             if answer is not None and not answer.granted:
                 bucket.closed_until = time.monotonic() + answer.wait
-            if not answered.done():
-                answered.set_result(answer)
+            if not settled.done():
+                settled.set_result(answer)
 
         self._lessor.ask(Ask(bucket.key, self.rate, 0, 1, settle))
-        await asyncio.wait([answered], timeout=_PATIENCE)
-        answer = answered.result() if answered.done() else None
+        answer = settled.result() if await answered(settled, _PATIENCE) else None
         return answer.wait if answer is not None and not answer.granted else 0.0

@@ -23,7 +23,7 @@ from taskhub.v1 import (
 )
 
 from api_service.service_accounts.key import new_secret
-from tests.support.servers import Processes, eventually, free_port
+from tests.support.servers import PATIENCE, Processes, eventually, free_port
 
 SECRET = "a secret key for tests, long enough"
 PASSWORD = "correct horse battery"
@@ -80,6 +80,8 @@ class Api:
             "TASKHUB_SECRET_KEY": SECRET,
             "TASKHUB_GRPC_ADDRESS": f"127.0.0.1:{self.port}",
             "TASKHUB_METRICS_ADDRESS": f"127.0.0.1:{self.metrics_port}",
+            # What a test does all at once takes as long as it takes.
+            "TASKHUB_DATABASE_POOL_TIMEOUT": "60",
             **settings,
         }
         self.process = processes.start("api_service", environment=self.environment)
@@ -103,7 +105,7 @@ class Api:
     def serving(self) -> bool:
         """Asks grpc.health.v1."""
         stub: Any = health_pb2_grpc.HealthStub(self.channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def execute(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
@@ -123,7 +125,8 @@ class Api:
 
     def sign_in(self, id_: uuid.UUID, email: str, role: str = "MEMBER") -> Account:
         """Opens a session."""
-        tokens = self.auth.Login(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)).tokens
+        request = auth_service_pb2.LoginRequest(email=email, password=PASSWORD)
+        tokens = self.auth.Login(request, timeout=PATIENCE).tokens
         return Account(id_, email, (("authorization", f"Bearer {tokens.access_token}"),), tokens.refresh_token, role)
 
     def service_account(self, *scopes: str) -> Account:
@@ -137,13 +140,14 @@ class Api:
             "INSERT INTO service_account_keys (id, service_account_id, secret_hash) VALUES (%s, %s, %s)",
             (key, id_, secret_hash),
         )
-        token = self.auth.ExchangeServiceKey(auth_service_pb2.ExchangeServiceKeyRequest(key=secret)).access_token
+        exchange = auth_service_pb2.ExchangeServiceKeyRequest(key=secret)
+        token = self.auth.ExchangeServiceKey(exchange, timeout=PATIENCE).access_token
         return Account(id_, "", (("authorization", f"Bearer {token}"),), secret, kind="serviceAccounts")
 
     def task(self, owner: Account, title: str = "Write the report", **fields: Any) -> task_pb2.Task:
         """Makes a task."""
         request = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title=title, **fields))
-        created = self.tasks.CreateTask(request, metadata=owner.metadata)
+        created = self.tasks.CreateTask(request, metadata=owner.metadata, timeout=PATIENCE)
         assert isinstance(created, task_pb2.Task)
         return created
 

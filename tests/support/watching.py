@@ -12,11 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 from taskhub.v1 import task_service_pb2
 
 from tests.support.api import Account, Api, Refusal, refusal
+from tests.support.servers import PATIENCE
 from worker_service.database import Database
 from worker_service.sequencer import Sequencer
-
-#: Seconds after which a stream that a test reads has hung.
-PATIENCE = 30
 
 
 @contextmanager

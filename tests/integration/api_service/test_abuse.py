@@ -17,7 +17,7 @@ from taskhub.v1 import task_pb2, task_service_pb2
 
 from bench.load import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame
 from tests.support.api import Account, Api
-from tests.support.servers import Postgres, Processes
+from tests.support.servers import PATIENCE, Postgres, Processes
 
 MIB = 1024 * 1024
 ACK = 1
@@ -63,7 +63,7 @@ class Raw:
     """An HTTP/2 connection that keeps to no rule but the framing."""
 
     def __init__(self, api: Api, settings: Mapping[int, int] | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", api.port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE)
         told = b"".join(struct.pack(">HI", *each) for each in (settings or {}).items())
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, told))
         self._encoder, self._decoder = Encoder(), Decoder()
@@ -86,11 +86,11 @@ class Raw:
         except OSError:
             self.closed = True
 
-    def read(self, seconds: float, enough: int | None = None) -> None:
-        """Counts how streams end, for so long or until so many have; takes nothing that is longer than a frame."""
+    def read(self, enough: int) -> None:
+        """Counts how streams end until so many have; takes nothing that is longer than a frame."""
         self.socket.settimeout(0.1)
-        end, held = time.monotonic() + seconds, b""
-        while time.monotonic() < end and not self.closed and (enough is None or self.ended.total() < enough):
+        end, held = time.monotonic() + PATIENCE, b""
+        while time.monotonic() < end and not self.closed and self.ended.total() < enough:
             try:
                 data = self.socket.recv(65536)
             except TimeoutError:
@@ -118,19 +118,24 @@ class Raw:
 
 
 def serves(api: Api, caller: Account) -> None:
-    """Somebody else is answered, and soon."""
-    began = time.monotonic()
-    with api.connect() as channel:
-        listing: Any = channel.unary_unary(LIST)
-        listing(task_service_pb2.ListTasksRequest(page_size=1).SerializeToString(), metadata=caller.metadata, timeout=5)
-    assert time.monotonic() - began < 3
+    """Somebody else is answered, and soon: the best of three, since the machine may have had something else to do."""
+    request = task_service_pb2.ListTasksRequest(page_size=1).SerializeToString()
+
+    def soon() -> bool:
+        began = time.monotonic()
+        with api.connect() as channel:
+            listing: Any = channel.unary_unary(LIST)
+            listing(request, metadata=caller.metadata, timeout=PATIENCE)
+        return time.monotonic() - began < 3
+
+    assert any(soon() for _ in range(3))
 
 
 def test_a_message_of_64_mebibytes(api: Api) -> None:
     caller, before = api.account(), memory(api)
     huge = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title="x", description="x" * (64 * MIB)))
     with pytest.raises(grpc.RpcError) as caught:
-        api.tasks.CreateTask(huge, metadata=caller.metadata, timeout=10)
+        api.tasks.CreateTask(huge, metadata=caller.metadata, timeout=PATIENCE)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert memory(api) - before < 16
     serves(api, caller)
@@ -143,7 +148,7 @@ def test_ten_thousand_streams_on_a_connection(api: Api, connect: Callable[..., R
     for number in range(10_000):
         raw.send(frame(HEADERS, END_HEADERS, 2 * number + 1, rest if number else first))
     serves(api, caller)
-    raw.read(SECONDS + 8, enough=10_000)
+    raw.read(enough=10_000)
     assert raw.closed or raw.ended["reset"] >= 9_000, raw.ended
     assert memory(api) - before < 64
     serves(api, caller)
@@ -159,7 +164,7 @@ def test_headers_of_a_mebibyte(api: Api, connect: Callable[..., Raw]) -> None:
             last = END_HEADERS if number == len(parts) - 1 else 0
             raw.send(frame(CONTINUATION if number else HEADERS, last, 1, part))
         raw.send(frame(DATA, END_STREAM, 1, bytes(5)))
-        raw.read(SECONDS, enough=1)
+        raw.read(enough=1)
         assert raw.closed or raw.ended["8"] == 1, raw.ended
     assert memory(api) - before < 64
     serves(api, caller)
@@ -170,7 +175,7 @@ def test_a_message_that_never_comes_has_a_deadline(api: Api, connect: Callable[.
     caller, raw = api.account(), connect()
     raw.send(frame(HEADERS, END_HEADERS, 1, raw.headers(path, caller.metadata)))
     raw.send(frame(DATA, 0, 1, struct.pack(">BI", 0, 100) + b"half of it"))
-    raw.read(32 if "health" in path else SECONDS + 3, enough=1)
+    raw.read(enough=1)
     assert raw.ended["4"] == 1, raw.ended
 
 
@@ -185,12 +190,12 @@ def test_a_client_that_never_reads(api: Api, connect: Callable[..., Raw]) -> Non
     message = frame(DATA, END_STREAM, 0, struct.pack(">BI", 0, len(page)) + page)
     for number in range(400):  # 320 MiB of answers, in batches that the pool of connections can serve
         stream = struct.pack(">I", 2 * number + 1)
-        block = raw.headers(LIST, caller.metadata)
+        block = raw.headers(LIST, (*caller.metadata, ("grpc-timeout", "60S")))
         raw.send(frame(HEADERS, END_HEADERS, 2 * number + 1, block) + message[:5] + stream + message[9:])
         if number % 8 == 7:
             serves(api, caller)
-    raw.read(5)
-    assert raw.ended["8"] > 200, raw.ended
-    assert memory(api) - before < 320, "as much as was asked for"
+    raw.read(enough=350)
+    assert raw.ended["8"] >= 350, raw.ended
+    assert memory(api) - before < 320, (before, memory(api), "as much as was asked for")
     raw.socket.close()
     serves(api, caller)

@@ -21,7 +21,7 @@ from tests.integration.api_service.samples import GOOD, NAMING
 from tests.support.api import Account, Api, Metadata, refused
 from tests.support.forgery import Forger, bearer
 from tests.support.raw import Raw
-from tests.support.servers import eventually
+from tests.support.servers import PATIENCE, eventually
 
 METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
 PROTECTED = [path for path, method in METHODS.items() if method.access.kind != AccessRule.PUBLIC]
@@ -37,7 +37,7 @@ NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 def ask(api: Api, path: str, metadata: Any) -> tuple[grpc.StatusCode, str]:
     """Returns what a call is told that says nothing."""
-    found = refused(Raw(api.channel, METHODS[path]), GARBAGE, metadata=metadata, timeout=10)
+    found = refused(Raw(api.channel, METHODS[path]), GARBAGE, metadata=metadata, timeout=PATIENCE)
     return found.code, found.reason
 
 
@@ -162,7 +162,7 @@ def everything_told(api: Api, path: str, request: bytes, metadata: Metadata) -> 
     """Returns all that reaches a refused caller, but for the ids that it gave itself."""
     call = Raw(api.channel, METHODS[path])
     with pytest.raises(grpc.RpcError) as error:
-        call(request, metadata=(*metadata, ("x-request-id", "mine")), timeout=10)
+        call(request, metadata=(*metadata, ("x-request-id", "mine")), timeout=PATIENCE)
     found: Any = error.value
     trailers = {
         key: UUID.sub(b"id", value.encode() if isinstance(value, str) else value)

@@ -157,7 +157,7 @@ def test_logout_ends_the_session_in_every_process(api: Api, alice: Account) -> N
                     return False
         return True
 
-    eventually(refused_everywhere, 5)
+    eventually(refused_everywhere)
 
 
 def test_a_token_can_be_verified_offline_with_the_published_keys(api: Api, alice: Account) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -31,15 +30,15 @@ async def one(connection: WatchedConnection, statement: str = "SELECT 1") -> obj
 async def test_a_cancelled_query_is_cancelled_on_the_server_and_the_connection_goes_on(
     connection: WatchedConnection, database_url: str
 ) -> None:
-    began = time.monotonic()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await connection.execute("SELECT pg_sleep(60)")
-    assert time.monotonic() - began < 10
+            await connection.execute("SELECT pg_sleep(86400)")
     assert connection.pgconn.transaction_status == TransactionStatus.IDLE
     assert [await one(connection, f"SELECT {n}") for n in range(3)] == [0, 1, 2]
     async with await AsyncConnection.connect(database_url) as other:
-        row = await (await other.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%(60)'")).fetchone()
+        row = await (
+            await other.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%(86400)'")
+        ).fetchone()
     assert row == (0,)
 
 
@@ -83,7 +82,7 @@ async def test_a_server_that_says_goodbye_wakes_the_event_loop_once(
 async def test_a_server_that_dies_in_the_middle_is_an_error_for_the_one_who_waits(
     connection: WatchedConnection, database_url: str
 ) -> None:
-    waiting = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+    waiting = asyncio.create_task(connection.execute("SELECT pg_sleep(86400)"))
     async with await AsyncConnection.connect(database_url, autocommit=True) as other:
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         while not await (await other.execute(query)).fetchall():  # noqa: ASYNC110  PostgreSQL sets no event of ours

@@ -14,7 +14,7 @@ import pytest
 from taskhub.v1 import auth_service_pb2, task_pb2, task_service_pb2
 
 from tests.support.api import Account, Api, refused
-from tests.support.servers import Processes, eventually
+from tests.support.servers import PATIENCE, Processes, eventually
 
 #: Makes every commit of an idempotency record wait for an advisory lock: the instant of the commit, held still.
 SLOW_COMMIT = """
@@ -60,13 +60,13 @@ def test_killed_before_the_commit_nothing_happened_and_the_key_is_free(single: A
     request, metadata = task_service_pb2.CompleteTaskRequest(name=task.name), alice.with_key("k")
     with psycopg.connect(single.database_url) as other:
         other.execute("SELECT FROM tasks FOR UPDATE")  # the call has claimed its key when it meets this
-        call = single.tasks.CompleteTask.future(request, metadata=metadata, timeout=20)
+        call = single.tasks.CompleteTask.future(request, metadata=metadata, timeout=PATIENCE)
         eventually(lambda: single.execute(WAITING))
         kill(single)
         assert broken_off(call)
     eventually(lambda: not single.execute(WAITING))
     assert states(single, task.name) == ["task.created"]
-    answer, outcome = single.tasks.CompleteTask.with_call(request, metadata=metadata, timeout=20)
+    answer, outcome = single.tasks.CompleteTask.with_call(request, metadata=metadata, timeout=PATIENCE)
     assert answer.state == task_pb2.Task.DONE
     assert ("idempotency-replayed", "true") not in outcome.initial_metadata()
 
@@ -83,13 +83,13 @@ def test_killed_at_the_commit_the_retry_gets_the_answer_and_no_second_effect(sin
     single.execute(SLOW_COMMIT)
     with psycopg.connect(single.database_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(4711)")
-        call = method.future(request, metadata=metadata, timeout=20)
+        call = method.future(request, metadata=metadata, timeout=PATIENCE)
         eventually(lambda: single.execute(WAITING))
         kill(single)
         assert broken_off(call)
         other.rollback()  # PostgreSQL goes on with a commit whose client is gone
     eventually(lambda: single.execute("SELECT 1 FROM idempotency_records"))
-    answer, outcome = method.with_call(request, metadata=metadata, timeout=20)
+    answer, outcome = method.with_call(request, metadata=metadata, timeout=PATIENCE)
     assert ("idempotency-replayed", "true") in outcome.initial_metadata()
     created, completed = ([answer.name], []) if mutation == "CreateTask" else ([], [task.name])
     rows = single.execute("SELECT kind, resource FROM events WHERE kind LIKE 'task.%%' ORDER BY id")
@@ -109,7 +109,7 @@ def test_a_caller_that_hangs_up_leaves_no_claim(api: Api, alice: Account) -> Non
         eventually(lambda: api.execute(WAITING))
         call.cancel()
         eventually(lambda: not api.execute(WAITING))
-    assert api.tasks.CompleteTask(request, metadata=metadata, timeout=10).state == task_pb2.Task.DONE
+    assert api.tasks.CompleteTask(request, metadata=metadata, timeout=PATIENCE).state == task_pb2.Task.DONE
     assert states(api, task.name) == ["task.created", "task.completed"]
 
 

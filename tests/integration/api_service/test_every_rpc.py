@@ -14,6 +14,7 @@ from api_service.methods import Method, methods
 from tests.integration.api_service.samples import AS_ADMIN, BAD, GOOD, WITHOUT_FIELDS
 from tests.support.api import Account, Api, refused
 from tests.support.raw import Raw
+from tests.support.servers import PATIENCE
 
 METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
 ADMINISTRATIVE = [path for path, method in METHODS.items() if method.access.kind == AccessRule.ADMIN]
@@ -33,7 +34,7 @@ def raw(api: Api, path: str) -> Raw:
 
 def send(api: Api, path: str, request: Message, metadata: Any = ()) -> tuple[bytes, dict[str, Any]]:
     """Calls, and returns the bytes of the answer with the initial metadata."""
-    answer, call = raw(api, path).with_call(request.SerializeToString(), metadata=metadata, timeout=10)
+    answer, call = raw(api, path).with_call(request.SerializeToString(), metadata=metadata, timeout=PATIENCE)
     return answer, dict(call.initial_metadata())
 
 
@@ -45,7 +46,9 @@ def test_every_rpc_has_its_samples() -> None:
 @pytest.mark.parametrize("path", METHODS)
 def test_a_good_request_is_answered(api: Api, caller: Account, path: str) -> None:
     request = GOOD[path](api, caller).SerializeToString()
-    answer, call = raw(api, path).with_call(request, metadata=(*caller.metadata, ("x-request-id", "mine")), timeout=10)
+    answer, call = raw(api, path).with_call(
+        request, metadata=(*caller.metadata, ("x-request-id", "mine")), timeout=PATIENCE
+    )
     METHODS[path].response.FromString(answer)
     # A stream says it at its beginning, and again at an end that nobody here waits for.
     said = call.initial_metadata() if METHODS[path].server_streaming else call.trailing_metadata()

@@ -16,6 +16,7 @@ from taskhub.v1 import job_pb2, job_service_pb2, task_file_pb2, task_service_pb2
 from shared.files import CHUNK
 from shared.ids import new_id
 from tests.support.api import Account, Api, refused
+from tests.support.servers import PATIENCE
 
 CSV = task_file_pb2.TaskFile.CSV
 MIB = 1024 * 1024
@@ -85,7 +86,7 @@ def test_an_upload_that_is_only_tried_leaves_nothing(api: Api, alice: Account) -
 
 
 def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(api: Api, alice: Account) -> None:
-    found = refused(api.tasks.ImportTasks, pieces(b"x" * (100 * MIB + 1)), metadata=alice.metadata, timeout=60)
+    found = refused(api.tasks.ImportTasks, pieces(b"x" * (100 * MIB + 1)), metadata=alice.metadata, timeout=PATIENCE)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BODY_TOO_LARGE")
     assert files(api) == []
 

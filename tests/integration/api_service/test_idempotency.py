@@ -12,7 +12,7 @@ from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
 from shared.idempotency import CLAIM
 from tests.support.api import Account, Api, refused
-from tests.support.servers import eventually
+from tests.support.servers import PATIENCE, eventually
 
 CALLERS = 20
 
@@ -31,10 +31,10 @@ def race(api: Api, call: str, request: object, account: Account) -> list[tuple[b
 
     def one(_: int) -> tuple[bytes, bool]:
         with api.connect() as channel:
-            grpc.channel_ready_future(channel).result(5)
+            grpc.channel_ready_future(channel).result(PATIENCE)
             stub = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
             gate.wait()
-            answer, outcome = getattr(stub, call).with_call(request, metadata=metadata, timeout=10)
+            answer, outcome = getattr(stub, call).with_call(request, metadata=metadata, timeout=PATIENCE)
             replayed = ("idempotency-replayed", "true") in outcome.initial_metadata()
             return answer.SerializeToString(deterministic=True), replayed
 
@@ -98,7 +98,7 @@ def hold(connection: psycopg.Connection[tuple[object, ...]], account: Account, k
 def test_a_caller_waits_for_the_first_and_goes_on_when_it_fails(api: Api, alice: Account) -> None:
     with psycopg.connect(api.database_url) as other:
         hold(other, alice, "held")
-        call = api.tasks.CreateTask.future(create(), metadata=alice.with_key("held"), timeout=10)
+        call = api.tasks.CreateTask.future(create(), metadata=alice.with_key("held"), timeout=PATIENCE)
         eventually(lambda: api.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
         assert not call.done()
         other.rollback()
@@ -108,7 +108,7 @@ def test_a_caller_waits_for_the_first_and_goes_on_when_it_fails(api: Api, alice:
 def test_a_caller_that_waits_too_long_is_told_to_come_again(api: Api, alice: Account) -> None:
     with psycopg.connect(api.database_url) as other:
         hold(other, alice, "stuck")
-        found = refused(api.tasks.CreateTask, create(), metadata=alice.with_key("stuck"), timeout=20)
+        found = refused(api.tasks.CreateTask, create(), metadata=alice.with_key("stuck"), timeout=PATIENCE)
         assert (found.code, found.reason) == (grpc.StatusCode.ABORTED, "IDEMPOTENCY_KEY_IN_USE")
         assert found.retry_seconds
         other.rollback()
@@ -119,11 +119,14 @@ def test_callers_that_wait_in_memory_hold_no_connection(api: Api, alice: Account
     with psycopg.connect(api.database_url) as other:
         hold(other, alice, "queue")
         waiting = [
-            api.tasks.CreateTask.future(create(), metadata=alice.with_key("queue"), timeout=10) for _ in range(30)
+            api.tasks.CreateTask.future(create(), metadata=alice.with_key("queue"), timeout=PATIENCE) for _ in range(30)
         ]
         eventually(lambda: api.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
         # One channel reaches one process, whose pool is smaller than the queue; an unrelated call gets through.
-        assert api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=2) is not None
+        assert (
+            api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=PATIENCE)
+            is not None
+        )
         assert api.execute("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(1,)]
         other.rollback()
         assert len({call.result().name for call in waiting}) == 1
@@ -149,5 +152,5 @@ def test_a_thousand_cancelled_calls_leave_nothing_behind(api: Api, alice: Accoun
     assert made == records
     with api.connect() as channel:  # on the old one a thousand streams are still being cleared away
         tasks = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
-        many = [tasks.CreateTask.future(create("Here"), metadata=alice.metadata, timeout=10) for _ in range(50)]
+        many = [tasks.CreateTask.future(create("Here"), metadata=alice.metadata, timeout=PATIENCE) for _ in range(50)]
         assert all(call.result().title == "Here" for call in many)

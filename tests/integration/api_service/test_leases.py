@@ -7,12 +7,23 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from api_service.rate_limits import lessor as lessors
+from api_service.rate_limits import limiter as limiters
 from api_service.rate_limits.lessor import Lessor
 from api_service.rate_limits.limiter import Limiter
 from api_service.rate_limits.rate import Rate
-from tests.support.servers import Redis
+from tests.support.servers import PATIENCE, Redis
 
 RATE = Rate("test", 60)
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis may be slow, as on a machine that has much to do."""
+    monkeypatch.setattr(lessors, "_PATIENCE", PATIENCE)
+    monkeypatch.setattr(limiters, "_PATIENCE", PATIENCE)
 
 
 @asynccontextmanager
@@ -27,45 +38,59 @@ async def limiter(url: str, rate: Rate = RATE) -> AsyncIterator[Limiter]:
     await asyncio.wait([loop])
 
 
-async def settled(one: Limiter, caller: str) -> float:
-    """Returns how long a caller must wait by now, at most, once what is on its way has arrived."""
-    await asyncio.sleep(0.1)
-    return one.admit(caller)
-
-
+@pytest.mark.usefixtures("unhurried")
 async def test_calls_on_credit_are_charged_to_all(redis_url: str) -> None:
     async with limiter(redis_url) as one, limiter(redis_url) as other:
         # Without a turn of the event loop in between: both know of nothing but the limit.
         for each in (one, other):
             assert [each.admit("caller") for _ in range(60)] == [0.0] * 60
-        waits = [await settled(each, "caller") for each in (one, other)]
-    assert max(waits) > 55, "one minute's calls of the two were one too many"
+        # Once both debts have arrived: one minute's calls of the two were one too many.
+        async with asyncio.timeout(PATIENCE):
+            while max(each.admit("caller") for each in (one, other)) < 55:  # noqa: ASYNC110  it sets no event of ours
+                await asyncio.sleep(0.01)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_one_has_leased_no_other_gets(redis_url: str) -> None:
     async with limiter(redis_url) as one, limiter(redis_url) as other:
-        admitted = 0
+        admitted, began = 0, time.monotonic()
         for _ in range(50):
             for each in (one, other):
                 admitted += each.admit("caller") == 0.0
                 await asyncio.sleep(0.002)
-    assert 54 <= admitted <= 62
+        refilled = time.monotonic() - began  # one a second
+    assert 54 <= admitted <= 62 + refilled
 
 
 async def test_a_sign_in_waits_for_a_frozen_redis_20_milliseconds_and_then_not_at_all(
     redis_server: Redis, redis_url: str
 ) -> None:
     async with limiter(redis_url, Rate("strict", 1)) as strict:
-        assert await strict.admit_strictly("caller") == 0.0
-        assert await strict.admit_strictly("caller") > 50
         redis_server.freeze()
         try:
             waited = []
             for number in range(20):
-                began = time.monotonic()
+                asks, began = not strict._lessor.down, time.monotonic()  # noqa: SLF001  who asks, waits
                 assert await strict.admit_strictly(f"another {number}") == 0.0
-                waited.append(time.monotonic() - began)
-            assert 0.02 <= waited[0] < 0.08
-            assert sum(waited) < 0.25, "only until it counts as gone, after a tenth of a second"
+                waited += [time.monotonic() - began] if asks else []
+            assert waited[0] >= 0.02
+            assert len(waited) <= 7, "only until it counts as gone, after a tenth of a second"
         finally:
             redis_server.thaw()
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_who_was_held_up_itself_takes_nobody_for_gone(
+    redis_server: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_server.command("CONFIG", "RESETSTAT")
+    async with limiter(redis_url, Rate("strict", 1)) as strict:
+        assert await strict.admit_strictly("caller") == 0.0
+        monkeypatch.setattr(lessors, "_PATIENCE", 0.1)
+        monkeypatch.setattr(limiters, "_PATIENCE", 0.1)
+        second = asyncio.create_task(strict.admit_strictly("caller"))
+        while b"cmdstat_eval:calls=2," not in redis_server.command("INFO", "commandstats"):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        time.sleep(0.2)  # noqa: ASYNC251  so is everything here; the answer has come meanwhile
+        assert await second > 50
+        assert not strict._lessor.down  # noqa: SLF001

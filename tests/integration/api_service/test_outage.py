@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from api_service.methods import methods
 from tests.integration.api_service.samples import GOOD
 from tests.support.api import PASSWORD, SECRET, Account, Api, refused
 from tests.support.raw import Raw
-from tests.support.servers import ROOT, Postgres, Processes, eventually, free_port
+from tests.support.servers import PATIENCE, ROOT, Postgres, Processes, eventually, free_port
 
 #: These answer from memory, or hash before they ask.
 FROM_MEMORY = {"AuthService/GetJwks"}
@@ -36,7 +37,7 @@ def own(processes: Processes) -> Iterator[tuple[Api, Postgres]]:
     server.start()
     try:
         server.migrate()
-        with_api = Api(processes, server.url("template_taskhub"))
+        with_api = Api(processes, server.url("template_taskhub"), TASKHUB_DATABASE_POOL_TIMEOUT="0.8")
         yield with_api, server
         with_api.close()
         processes.stop()
@@ -49,22 +50,31 @@ def test_without_postgresql_every_rpc_says_unavailable_at_once_and_recovers(own:
     alice = api.account("ADMIN")  # who may call everything
     requests = {path: sample(api, alice).SerializeToString() for path, sample in GOOD.items()}
     health: Any = health_pb2_grpc.HealthStub(api.channel)
-    watched = health.Watch(health_pb2.HealthCheckRequest(service="taskhub.v1.TaskService"), timeout=60)
+    watched = health.Watch(health_pb2.HealthCheckRequest(service="taskhub.v1.TaskService"), timeout=600)
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
     server.stop("immediate")
-    for method in methods():
-        path = method.path.removeprefix("/taskhub.v1.")
-        if path in FROM_MEMORY:
-            continue
+    answers = {method.path.removeprefix("/taskhub.v1."): Raw(api.channel, method) for method in methods()}
+
+    def at_once(path: str) -> bool:
         began = time.monotonic()
-        found = refused(Raw(api.channel, method), requests[path], metadata=alice.metadata, timeout=10)
+        found = refused(answers[path], requests[path], metadata=alice.metadata, timeout=PATIENCE)
         assert (path, found.code, found.reason) == (path, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
         assert found.retry_seconds
-        assert time.monotonic() - began < 2, path
+        return time.monotonic() - began < 2
+
+    def late(path: str) -> bool:
+        """Three times: once the machine may have had something else to do."""
+        return not any(at_once(path) for _ in range(3))
+
+    with ThreadPoolExecutor(4) as callers:
+        paths = sorted(answers.keys() - FROM_MEMORY)
+        assert [path for path, missed in zip(paths, callers.map(late, paths), strict=True) if missed] == []
     assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
     server.start()
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
-    assert api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=5) is not None
+    assert (
+        api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=PATIENCE) is not None
+    )
 
 
 def test_a_connection_that_died_while_idle_is_no_callers_business(api: Api, alice: Account) -> None:
@@ -93,19 +103,20 @@ def test_a_killed_process_is_named_and_brought_up_again(processes: Processes, da
 
 
 def test_sigterm_finishes_calls_in_flight_and_leaves_nothing(processes: Processes, database_url: str) -> None:
-    api = Api(processes, database_url)
+    api = Api(processes, database_url, TASKHUB_DRAIN_SECONDS="60")
     email = api.account().email
     calls = [api.auth.Login.future(auth_service_pb2.LoginRequest(email=email, password=PASSWORD)) for _ in range(20)]
     pids = children(api)
+    calls[0].result()  # then the others are under way
     api.process.send_signal(signal.SIGTERM)
     assert all(call.result().tokens.access_token for call in calls)
-    assert api.process.wait(10) == 0
+    assert api.process.wait(PATIENCE) == 0
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_metrics_count_what_all_processes_answered(api: Api, alice: Account) -> None:
     def created() -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{api.metrics_port}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{api.metrics_port}/metrics", timeout=PATIENCE) as page:
             text = page.read().decode()
         lines = re.findall(r'taskhub_calls_total\{code="OK",method="/taskhub.v1.TaskService/CreateTask"\} (\S+)', text)
         return float(lines[0])
@@ -125,7 +136,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
 

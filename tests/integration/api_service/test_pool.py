@@ -9,11 +9,12 @@ from psycopg.pq import TransactionStatus
 
 from api_service.pool import Pool
 from shared.errors import Unavailable
+from tests.support.servers import PATIENCE
 
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
-    found = Pool(database_url, 1, 5.0, autocommit=True)
+    found = Pool(database_url, 1, PATIENCE, autocommit=True)
     found.open()
     yield found
     await found.close()

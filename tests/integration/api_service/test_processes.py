@@ -9,7 +9,7 @@ import pytest
 
 from api_service.settings import ApiSettings
 from tests.support.api import Api
-from tests.support.servers import Processes, eventually
+from tests.support.servers import PATIENCE, Processes, eventually
 
 REQUIRED = {
     "database_url": "postgresql://a@127.0.0.1/a",
@@ -29,7 +29,7 @@ def test_a_parent_that_is_killed_leaves_its_address_to_the_next_and_no_files(
     assert children
     api.process.kill()
     api.process.wait()
-    psutil.wait_procs(children, timeout=10)
+    psutil.wait_procs(children, timeout=PATIENCE)
     assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
     assert list(temporary.iterdir()) == []
     api.process = processes.start("api_service", environment=api.environment)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from itertools import count
+from typing import Any, TypeVar, cast
 
 import grpc
 import pytest
@@ -14,18 +16,21 @@ from taskhub.v1 import auth_service_pb2, task_service_pb2, task_service_pb2_grpc
 
 from tests.support.api import PASSWORD, Account, Api, refusal, refused
 from tests.support.metrics import metric
-from tests.support.servers import Postgres, Processes, Redis, eventually, free_port
+from tests.support.servers import PATIENCE, Postgres, Processes, Redis, eventually, free_port
+
+T = TypeVar("T")
 
 LIMIT = 120  # one comes free in half a second
 LIST = task_service_pb2.ListTasksRequest()
 
 
 class Limited(Api):
-    """An API whose log can be read."""
+    """An API whose log can be read, and the Redis in which it counts."""
 
-    def __init__(self, processes: Processes, database_url: str, **settings: str) -> None:
-        super().__init__(processes, database_url, **settings)
+    def __init__(self, processes: Processes, database_url: str, redis: Redis, **settings: str) -> None:
+        super().__init__(processes, database_url, TASKHUB_BROKER_URL=redis.url, **settings)
         self._processes = processes
+        self.redis = redis
 
     def logged(self, event: str) -> int:
         """Returns how many lines there are of an event."""
@@ -45,7 +50,6 @@ def limited(postgres: Postgres, own_redis: Redis, tmp_path_factory: pytest.TempP
     """An API of two processes that counts in Redis."""
     processes = Processes(tmp_path_factory.mktemp("limited"))
     settings = {
-        "TASKHUB_BROKER_URL": own_redis.url,
         "TASKHUB_RATE_LIMIT_READ": str(LIMIT),
         "TASKHUB_RATE_LIMIT_WRITE": "100000",
         "TASKHUB_RATE_LIMIT_ANONYMOUS": "20",
@@ -53,7 +57,7 @@ def limited(postgres: Postgres, own_redis: Redis, tmp_path_factory: pytest.TempP
         "TASKHUB_RATE_LIMIT_MAIL": "5",
     }
     with postgres.clone() as url:
-        api = Limited(processes, url, **settings)
+        api = Limited(processes, url, own_redis, **settings)
         eventually(lambda: degraded(api) == 0)
         yield api
         api.close()
@@ -61,8 +65,8 @@ def limited(postgres: Postgres, own_redis: Redis, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def api(limited: Limited, own_redis: Redis) -> Limited:
-    own_redis.command("FLUSHALL")
+def api(limited: Limited) -> Limited:
+    limited.redis.command("FLUSHALL")
     return limited
 
 
@@ -84,7 +88,7 @@ def admitted(api: Api, account: Account, calls: int, connections: int = 1) -> in
             stub = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
             for _ in range(calls):
                 try:
-                    stub.ListTasks(LIST, metadata=account.metadata, timeout=10)
+                    stub.ListTasks(LIST, metadata=account.metadata, timeout=PATIENCE)
                 except grpc.RpcError as error:
                     if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
                         raise
@@ -98,20 +102,42 @@ def admitted(api: Api, account: Account, calls: int, connections: int = 1) -> in
 
 def exhausted(api: Api, account: Account) -> grpc.RpcError:
     """Calls until that is refused, and returns the refusal."""
-    for _ in range(LIMIT * 2):
+
+    def refused() -> grpc.RpcError | None:
         try:
-            api.tasks.ListTasks(LIST, metadata=account.metadata, timeout=10)
+            api.tasks.ListTasks(LIST, metadata=account.metadata, timeout=PATIENCE)
         except grpc.RpcError as error:
+            return error
+        return None
+
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if (error := refused()) is not None:
             return error
     raise AssertionError("nothing was refused")
 
 
-def test_processes_share_one_limit(api: Api, caller: Account) -> None:
-    began = time.monotonic()
-    answered = admitted(api, caller, 60, connections=6)
-    refilled = (time.monotonic() - began) * LIMIT / 60
+def undisturbed(api: Limited, trial: Callable[[], T]) -> T:
+    """Returns what the trial does, tried again if Redis did not answer in time meanwhile: then nobody is limited."""
+    for _ in range(10):
+        eventually(lambda: degraded(api) == 0)
+        lines = api.logged("rate_limits_degraded")
+        api.redis.command("FLUSHALL")
+        found = trial()
+        if degraded(api) == 0 and api.logged("rate_limits_degraded") == lines:
+            return found
+    raise AssertionError("Redis is too slow for this test")
+
+
+def test_processes_share_one_limit(api: Limited) -> None:
+    def answered() -> tuple[int, float]:
+        caller, began = api.account(), time.monotonic()
+        found = admitted(api, caller, 60, connections=6)
+        return found, (time.monotonic() - began) * LIMIT / 60
+
+    found, refilled = undisturbed(api, answered)
     # A process may hold back what it has leased, and admit what it did not know to be gone.
-    assert LIMIT * 0.8 <= answered <= LIMIT * 1.1 + refilled
+    assert LIMIT * 0.8 <= found <= LIMIT * 1.1 + refilled
 
 
 def test_a_refusal_says_how_long_to_wait_and_of_what(api: Api, caller: Account) -> None:
@@ -127,27 +153,50 @@ def test_a_refusal_says_how_long_to_wait_and_of_what(api: Api, caller: Account) 
     assert metric(api, r'taskhub_rate_limit_refusals_total\{rate="read"\}') > 0
 
 
-def test_one_caller_is_no_others_business(api: Api, caller: Account) -> None:
-    exhausted(api, caller)
-    api.task(caller)  # writes are counted apart
-    again = api.sign_in(caller.id, caller.email)
-    assert admitted(api, again, 10) < 10, "the same account, however often it signs in"
+def test_one_caller_is_no_others_business(api: Limited, caller: Account) -> None:
+    def others() -> tuple[int, float]:
+        exhausted(api, caller)
+        api.task(caller)  # writes are counted apart
+        again, began = api.sign_in(caller.id, caller.email), time.monotonic()
+        found = admitted(api, again, 60)
+        return found, (time.monotonic() - began) * LIMIT / 60
+
+    found, refilled = undisturbed(api, others)
+    assert found < 30 + refilled, "the same account, however often it signs in"
     assert admitted(api, api.account(), 1) == 1
 
 
-def test_a_refused_call_may_come_again_when_it_was_told(api: Api, caller: Account) -> None:
-    wait = refusal(exhausted(api, caller)).retry_seconds
-    assert wait
-    end = time.monotonic() + wait
-    eventually(lambda: api.tasks.ListTasks(LIST, metadata=caller.metadata))
-    assert -0.1 < time.monotonic() - end < 0.5
+def test_a_refused_call_may_come_again_when_it_was_told(api: Limited, caller: Account) -> None:
+    def early_and_late() -> tuple[bool, bool]:
+        """Whether a call was answered before its time, and whether one that began after it was not."""
+        wait = refusal(exhausted(api, caller)).retry_seconds
+        assert wait
+        end = time.monotonic() + wait
+        while True:
+            began = time.monotonic()
+            try:
+                api.tasks.ListTasks(LIST, metadata=caller.metadata, timeout=PATIENCE)
+            except grpc.RpcError:
+                if began > end + 0.1:
+                    return False, True
+            else:
+                return time.monotonic() < end - 0.1, False
+
+    assert undisturbed(api, early_and_late) == (False, False)
 
 
-def test_anonymous_calls_are_counted_by_address(api: Api) -> None:
-    codes = [_jwks(api) for _ in range(40)]
-    assert 18 <= codes.count("OK") <= 24
-    forged = [_jwks(api, ("x-forwarded-for", f"6.6.6.{number}")) for number in range(10)]
-    assert forged.count("RESOURCE_EXHAUSTED") >= 9
+def test_anonymous_calls_are_counted_by_address(api: Limited) -> None:
+    def counted() -> tuple[int, int, float]:
+        eventually(lambda: _jwks(api) == "OK")  # a trial before may still weigh
+        api.redis.command("FLUSHALL")
+        began = time.monotonic()
+        plain = [_jwks(api) for _ in range(40)]
+        forged = [_jwks(api, ("x-forwarded-for", f"6.6.6.{number}")) for number in range(40)]
+        return plain.count("OK"), forged.count("OK"), (time.monotonic() - began) * 20 / 60
+
+    plain, forged, refilled = undisturbed(api, counted)
+    assert 18 <= plain <= 24 + refilled
+    assert forged <= 1 + refilled
 
 
 def _jwks(api: Api, *metadata: tuple[str, str]) -> str:
@@ -164,7 +213,7 @@ def test_an_emptied_redis_forgets_and_goes_on(api: Api, own_redis: Redis, caller
     own_redis.command("SCRIPT", "FLUSH")
     eventually(lambda: admitted(api, caller, 10) == 10)
     exhausted(api, caller)
-    assert degraded(api) == 0
+    eventually(lambda: degraded(api) == 0)
 
 
 @pytest.mark.parametrize("fault", ["gone", "frozen"])
@@ -172,20 +221,19 @@ def test_without_redis_nobody_is_limited_and_nobody_waits(
     api: Limited, own_redis: Redis, caller: Account, fault: str
 ) -> None:
     exhausted(api, caller)
-    lines = api.logged("rate_limits_degraded")
     login = auth_service_pb2.LoginRequest(email=caller.email, password=PASSWORD)
     (own_redis.kill if fault == "gone" else own_redis.freeze)()
     try:
         seconds = [_timed(api, login) for _ in range(12)]
-        eventually(lambda: degraded(api) == 2, 5)
+        eventually(lambda: degraded(api) == 2)
         later = [_timed(api, login) for _ in range(12)]
         assert admitted(api, caller, LIMIT, connections=4) == LIMIT * 4
-        assert api.logged("rate_limits_degraded") == lines + 2, "one line a process"
+        told = api.logged("rate_limits_degraded") - api.logged("rate_limits_restored")
+        assert told == 2, "one line a process"
     finally:
         (own_redis.start if fault == "gone" else own_redis.thaw)()
     # Most of it is the password. The first ones may have waited for Redis, as long as a sign-in waits for it.
-    assert min(seconds) - min(later) < 0.02
-    assert max(seconds) - max(later) < 0.1
+    assert statistics.median(seconds) < 2 * statistics.median(later) + 0.1
     eventually(lambda: degraded(api) == 0)
     exhausted(api, caller)
 
@@ -197,11 +245,16 @@ def _timed(api: Api, login: auth_service_pb2.LoginRequest) -> float:
 
 
 def test_signing_in_is_limited_to_the_call(api: Api) -> None:
-    # Each at another account: the fifth failure at one would lock it.
-    requests = [auth_service_pb2.LoginRequest(email=f"{n}@example.com", password=PASSWORD) for n in range(7)]
-    found = [refused(api.auth.Login, request).reason for request in requests]
-    assert found == ["CREDENTIALS_INVALID"] * 6 + ["RATE_LIMITED"]
+    # Each at another account: the fifth failure at one would lock it. Whom Redis does not answer at once is admitted.
+    numbers = count()
+
+    def sign_in() -> str:
+        request = auth_service_pb2.LoginRequest(email=f"{next(numbers)}@example.com", password=PASSWORD)
+        return refused(api.auth.Login, request).reason
+
+    assert [sign_in() for _ in range(6)] == ["CREDENTIALS_INVALID"] * 6
+    eventually(lambda: sign_in() == "RATE_LIMITED")
     register = auth_service_pb2.RegisterRequest(email="new@example.com", password=PASSWORD)
     for _ in range(5):
         api.auth.Register(register)
-    assert refused(api.auth.Register, register).reason == "RATE_LIMITED"
+    eventually(lambda: refused(api.auth.Register, register).reason == "RATE_LIMITED")

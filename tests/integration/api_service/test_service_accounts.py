@@ -23,7 +23,7 @@ from taskhub.v1 import (
 
 from api_service.service_accounts.key import new_secret
 from tests.support.api import Account, Api, refusal, refused
-from tests.support.servers import eventually
+from tests.support.servers import PATIENCE, eventually
 
 robots = service_account_service_pb2
 Key = service_account_pb2.ServiceAccountKey
@@ -285,7 +285,7 @@ def test_an_account_has_only_so_many_keys_even_if_they_are_made_at_once(api: Api
         calls = [pool.submit(create, request, metadata=admin.metadata) for _ in range(4)]
         eventually(lambda: len(api.execute(waiting)) == len(calls))
         connection.commit()
-        reasons = [refusal(cast("Any", error)).reason for call in calls if (error := call.exception(10))]
+        reasons = [refusal(cast("Any", error)).reason for call in calls if (error := call.exception(PATIENCE))]
     assert reasons == ["KEY_LIMIT_REACHED"] * 3
     api.service_accounts.RevokeKey(robots.RevokeKeyRequest(name=made[0].name), metadata=admin.metadata)
     make_key(api, admin, robot.name)

@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from tests.support.api import Api, refusal
+from tests.support.servers import PATIENCE
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -22,7 +23,7 @@ SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING).SerializeToStr
 def call(api: Api, path: str, *messages: bytes) -> Iterator[bytes]:
     """Sends messages and ends; to the wire every method is a stream."""
     stream: Any = api.channel.stream_stream(path)
-    return stream(iter(messages), timeout=10)  # type: ignore[no-any-return]
+    return stream(iter(messages), timeout=PATIENCE)  # type: ignore[no-any-return]
 
 
 def refused(api: Api, path: str, *messages: bytes) -> tuple[grpc.StatusCode, str]:
@@ -84,6 +85,6 @@ def test_only_so_many_watch_at_a_time(api: Api) -> None:
                 codes.append(refusal(error).reason)
         assert set(codes) == {"STREAMS_EXHAUSTED"}
         check: Any = channel.unary_unary(CHECK)
-        assert check(request, timeout=10) == SERVING, "others are served"
+        assert check(request, timeout=PATIENCE) == SERVING, "others are served"
         for each in watching:
             each.cancel()

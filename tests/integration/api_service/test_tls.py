@@ -15,7 +15,7 @@ from taskhub.v1 import auth_service_pb2, auth_service_pb2_grpc, task_service_pb2
 from tests.integration.api_service.test_outage import run
 from tests.support.api import SECRET, refused
 from tests.support.authority import Authority
-from tests.support.servers import Processes, eventually, free_port
+from tests.support.servers import PATIENCE, Processes, eventually, free_port
 
 
 class Secured:
@@ -74,7 +74,7 @@ def mutual(processes: Processes, database_url: str, tmp_path: Path) -> Iterator[
 
 def jwks(channel: grpc.Channel) -> Any:
     stub = auth_service_pb2_grpc.AuthServiceStub(channel)  # type: ignore[no-untyped-call]
-    return stub.GetJwks(auth_service_pb2.GetJwksRequest(), timeout=5)
+    return stub.GetJwks(auth_service_pb2.GetJwksRequest(), timeout=PATIENCE)
 
 
 def test_the_port_speaks_tls_and_nothing_else(secured: Secured) -> None:
