@@ -29,7 +29,7 @@ MODULES = {
     "TaskService": "taskhub.v1.task_service_pb2",
     "JobService": "taskhub.v1.job_service_pb2",
 }
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 @dataclass(frozen=True, slots=True)

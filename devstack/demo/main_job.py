@@ -16,7 +16,7 @@ from devstack.demo.doors import Answer, Door
 
 PASSWORD = "correct horse battery"  # noqa: S105  of throw-away accounts
 LINK = re.compile(r"#token=([A-Za-z0-9_-]+)")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class StepFailedError(Exception):
@@ -34,7 +34,7 @@ class Mailbox:
         url = f"http://{self.address}/api/messages?to={quote(to)}"
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            with urllib.request.urlopen(url, timeout=5) as page:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as page:
                 messages: list[dict[str, Any]] = json.load(page)
             if len(messages) >= count:
                 return messages[0]

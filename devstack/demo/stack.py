@@ -17,7 +17,7 @@ from typing import Any, Self
 from devstack.demo.doors import StubDoor
 from devstack.demo.main_job import PASSWORD, Mailbox, StepFailedError
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 ADMIN = "root@example.com"
 
 

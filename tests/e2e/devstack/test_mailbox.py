@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from devstack.mailbox.store import MAX_MESSAGE_BYTES
-from tests.support.servers import eventually, free_port
+from tests.support.servers import PATIENCE, eventually, free_port
 
 
 class Running:
@@ -41,7 +41,7 @@ class Running:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=20)
+        _, said = self.process.communicate(timeout=PATIENCE)
         assert said == ""
         return self.process.returncode
 
@@ -53,7 +53,9 @@ class Running:
             client.send_message(message, "a@example.com", [recipient])
 
     def messages(self, recipient: str) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/api/messages?to={recipient}", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.http}/api/messages?to={recipient}", timeout=PATIENCE
+        ) as answer:
             found: list[dict[str, Any]] = json.load(answer)
         return found
 
@@ -71,7 +73,7 @@ def test_what_comes_in_by_smtp_comes_out_by_http(running: Running) -> None:
     running.send("ada@example.com", "Grüße\n")
     (found,) = running.messages("ada@example.com")
     assert (found["to"], found["subject"], found["text"]) == (["ada@example.com"], "Hello", "Grüße\n")
-    with urllib.request.urlopen(f"http://127.0.0.1:{running.http}/", timeout=5) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.http}/", timeout=PATIENCE) as page:
         assert "ada@example.com" in page.read().decode()
 
 
@@ -96,7 +98,7 @@ def test_a_message_beyond_the_limit_is_refused(running: Running) -> None:
 def test_a_taken_address_is_one_clear_line(tmp_path: Path) -> None:
     mailbox = Running(tmp_path)
     with socket.create_server(("127.0.0.1", mailbox.http)):
-        outcome = subprocess.run(mailbox.command(), capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        outcome = subprocess.run(mailbox.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603
     assert outcome.returncode == 1
     assert outcome.stderr.startswith("mailbox: ")
     assert f"127.0.0.1:{mailbox.http}" in outcome.stderr

@@ -15,9 +15,7 @@ import psutil
 import pytest
 
 from devstack.demo.stack import ThrowAwayStack
-from tests.support.servers import eventually
-
-PATIENCE = 20
+from tests.support.servers import PATIENCE, eventually
 
 
 class Rest:

@@ -12,10 +12,10 @@ from tests.integration.gateway.running import Gateway
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Envoy before one process, with a deadline of one second and answers of 8 MiB at most."""
+    """Envoy before one process, with answers of 8 MiB at most."""
     running = Gateway(
         tmp_path_factory.mktemp("gateway"),
-        limits=Limits(deadline_seconds=1, response_bytes=8 * 1024 * 1024),
+        limits=Limits(response_bytes=8 * 1024 * 1024),
         cors_origins="https://app.example.com",
     )
     try:

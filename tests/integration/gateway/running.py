@@ -16,7 +16,7 @@ from typing import Any
 
 from deploy.gateway.render import Limits, render
 from deploy.gateway.settings import Settings
-from tests.support.servers import ROOT, eventually, free_port, wheel
+from tests.support.servers import PATIENCE, ROOT, eventually, free_port, wheel
 
 JSON = {"content-type": "application/json"}
 
@@ -104,7 +104,7 @@ class Gateway:
 
     def ask(self, verb: str, path: str, body: str | bytes | None = None, /, **headers: str) -> Answer:
         """Sends one request on a connection of its own; `_` in a header's name stands for `-`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             if body is not None:
@@ -119,7 +119,7 @@ class Gateway:
 
     def send(self, raw: bytes) -> Answer:
         """Sends bytes that no client library would."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.connect()
             connection.sock.sendall(raw)

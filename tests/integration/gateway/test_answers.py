@@ -8,6 +8,7 @@ import re
 import pytest
 
 from deploy.gateway import contract
+from deploy.gateway.render import Limits
 from tests.integration.gateway.running import Gateway
 
 #: google.rpc.Code to HTTP, as its comments in code.proto say.
@@ -93,7 +94,7 @@ def test_the_api_is_told_what_concerns_it_and_no_more(gateway: Gateway) -> None:
 
 def test_the_api_is_told_the_deadline_and_the_callers_address(gateway: Gateway) -> None:
     seen = _seen(gateway, x_forwarded_for="8.8.8.8")
-    assert 0 < float(seen["remaining"]) <= 1
+    assert 0 < float(seen["remaining"]) <= Limits().deadline_seconds
     assert seen["x-forwarded-for"] == "127.0.0.1", "nobody stands before us whom we trust"
 
 

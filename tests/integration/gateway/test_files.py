@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.gateway.running import Gateway
+from tests.support.servers import PATIENCE
 
 MIB = 1024 * 1024
 
@@ -43,7 +44,7 @@ def test_an_upload_of_unknown_length_and_one_of_nothing(gateway: Gateway) -> Non
     def parts() -> Iterator[bytes]:
         yield from (b"abc", b"de")
 
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
     connection.request("POST", "/v1/tasks:import", parts(), {"content-type": "text/csv"}, encode_chunked=True)
     assert json.loads(json.loads(connection.getresponse().read())["name"])["bytes"] == 5
     connection.close()

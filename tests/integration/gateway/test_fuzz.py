@@ -18,7 +18,7 @@ from tests.integration.gateway.running import Gateway
 from tests.support.api import Api
 from tests.support.forgery import Forger
 from tests.support.fuzz_rest import Document, Request
-from tests.support.servers import ROOT, Postgres, Processes
+from tests.support.servers import PATIENCE, ROOT, Postgres, Processes
 
 REQUESTS = 4_000
 CALLERS = 6
@@ -89,7 +89,7 @@ def play(scene: Scene, seed: int) -> list[str]:
     def caller(first: int) -> list[str]:
         found = []
         for request in requests[first::CALLERS]:
-            connection = http.client.HTTPConnection("127.0.0.1", scene.gateway.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", scene.gateway.port, timeout=PATIENCE)
             try:
                 found.append(ask(connection, request))
             finally:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+from deploy.gateway.render import Limits
 from tests.integration.gateway.running import Gateway
 
 MIB = 1024 * 1024
@@ -29,6 +32,11 @@ def test_an_answer_that_nests_too_deep_is_never_an_empty_success(gateway: Gatewa
         assert (answer.status, answer.reason) == (500, "INTERNAL")
 
 
-def test_an_api_that_does_not_answer_runs_into_the_deadline(gateway: Gateway) -> None:
-    answer = gateway.ask("GET", "/v1/tasks/sleep")
+def test_an_api_that_does_not_answer_runs_into_the_deadline(tmp_path: Path) -> None:
+    hurried = Gateway(tmp_path, limits=Limits(deadline_seconds=1))
+    try:
+        hurried.start()
+        answer = hurried.ask("GET", "/v1/tasks/sleep")
+    finally:
+        hurried.stop()
     assert (answer.status, answer.json["code"], answer.reason) == (504, 4, "DEADLINE_EXCEEDED")

@@ -11,7 +11,7 @@ import pytest
 from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
 from tests.integration.gateway.running import Gateway
-from tests.support.servers import ROOT, free_port
+from tests.support.servers import PATIENCE, ROOT, free_port
 
 FORGED = {"x_forwarded_for": "6.6.6.6", "forwarded": "for=6.6.6.6", "x_real_ip": "6.6.6.6"}
 
@@ -40,7 +40,9 @@ def ask(address: str, **headers: str) -> task_pb2.Task:
     with grpc.insecure_channel(address) as channel:
         stub = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
         metadata = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        found = stub.GetTask(task_service_pb2.GetTaskRequest(), metadata=metadata, timeout=10, wait_for_ready=True)
+        found = stub.GetTask(
+            task_service_pb2.GetTaskRequest(), metadata=metadata, timeout=PATIENCE, wait_for_ready=True
+        )
         assert isinstance(found, task_pb2.Task)
         return found
 

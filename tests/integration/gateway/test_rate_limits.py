@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def gateway(tmp_path: Path, processes: Processes, database_url: str, redis_url: 
 
 
 def test_a_caller_is_told_by_status_and_headers_and_no_forged_address_helps(gateway: BeforeApi) -> None:
+    began = time.monotonic()
     answers = [
         gateway.ask("GET", "/v1/auth/jwks", None, x_forwarded_for=f"6.6.6.{number}", forwarded=f"for=6.6.6.{number}")
         for number in range(LIMIT * 2)
     ]
     statuses = [answer.status for answer in answers]
-    assert LIMIT <= statuses.count(200) <= LIMIT * 1.2
+    refilled = (time.monotonic() - began) * LIMIT / 60
+    assert LIMIT <= statuses.count(200) <= LIMIT * 1.2 + refilled
     refused = next(answer for answer in reversed(answers) if answer.status == 429)
     assert (refused.json["code"], refused.reason) == (8, "RATE_LIMITED")
     assert refused.headers["ratelimit-policy"] == f'"anonymous";q={LIMIT};w=60'

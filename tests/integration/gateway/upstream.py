@@ -25,6 +25,8 @@ from taskhub.v1 import job_pb2, task_pb2, task_service_pb2
 from deploy.gateway import contract
 
 BROKEN = b"\xff"
+#: What streams wait for.
+GO = asyncio.Semaphore(0)
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -127,23 +129,25 @@ async def _download(request: Any, context: Any) -> AsyncIterator[Message | bytes
 
 
 async def _watch(request: Any, context: Any) -> AsyncIterator[Message]:
-    """Heartbeats, one for each kind that is asked for, a second apart; then an end, as a message and as a status."""
+    """Heartbeats, one for each kind that is asked for, the next at each `go`; then an end, as message and status."""
     if request.task:
         await context.abort(CODES[5], "It failed.", (_details(5, "GONE"),))
     await context.send_initial_metadata((("x-seen-method", "WatchTasks"),))
     for kind in request.kinds:
         yield task_service_pb2.WatchTasksResponse(heartbeat={}, resume_token=kind)
-        await asyncio.sleep(1)
+        await GO.acquire()
     status = _status(14, "SERVER_DRAINING")
     yield task_service_pb2.WatchTasksResponse(end={"status": status})
     await context.abort(CODES[14], "It failed.", (_details(14, "SERVER_DRAINING"),))
 
 
 async def _misbehave(wish: str, context: Any) -> None:
-    """Obeys names such as `fail-14`, `fail-3-IDEMPOTENCY_KEY_REUSED`, `late-3-…`, `sleep` and `die`."""
+    """Obeys names such as `fail-14`, `fail-3-IDEMPOTENCY_KEY_REUSED`, `late-3-…`, `go`, `sleep` and `die`."""
     kind, *rest = wish.split("-")
+    if kind == "go":
+        GO.release()
     if kind == "sleep":
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     if kind == "die":
         os._exit(1)
     if kind in {"fail", "late"}:

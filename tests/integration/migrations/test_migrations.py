@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support.servers import ROOT, Postgres, free_port
+from tests.support.servers import PATIENCE, ROOT, Postgres, free_port
 
 
 def start(url: str, *arguments: str) -> subprocess.Popen[str]:
@@ -23,7 +23,7 @@ def start(url: str, *arguments: str) -> subprocess.Popen[str]:
 
 def migrate(url: str, *arguments: str) -> str:
     process = start(url, *arguments)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     return output
 
@@ -61,7 +61,7 @@ def test_several_at_once_do_the_work_once(postgres: Postgres) -> None:
         connection.execute("CREATE DATABASE at_once")
     url = postgres.url("at_once")
     racing = [start(url, "upgrade") for _ in range(4)]
-    outputs = [process.communicate(timeout=60)[0] for process in racing]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in racing]
     assert [process.returncode for process in racing] == [0] * 4, outputs
     assert "(head)" in migrate(url, "current")
 

@@ -24,7 +24,7 @@ from tests.integration.api_service.samples import AS_ADMIN, BAD, GOOD
 from tests.support.api import PASSWORD, Account, Api
 from tests.support.collector import Collector
 from tests.support.raw import Raw
-from tests.support.servers import Mailbox, Postgres, Processes, Redis, eventually, free_port
+from tests.support.servers import PATIENCE, Mailbox, Postgres, Processes, Redis, eventually, free_port
 
 METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
 PLACES = ("the log of the API", "the log of the worker", "traces", "refusals", "jobs", "events", "rows", "Redis")
@@ -48,7 +48,7 @@ class Scene:
             value.removeprefix("Bearer ") for key, value in metadata if key == "authorization"
         }
         try:
-            raw = Raw(self.api.channel, METHODS[path])(request.SerializeToString(), metadata=metadata, timeout=10)
+            raw = Raw(self.api.channel, METHODS[path])(request.SerializeToString(), metadata=metadata, timeout=PATIENCE)
         except grpc.RpcError as error:
             refused: Any = error
             self.refusals.append(f"{refused.details()} {refused.trailing_metadata()!r}")

@@ -52,7 +52,7 @@ class Stage:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(servers.PATIENCE):
         while not condition():  # noqa: ASYNC110 - processes set no events
             await asyncio.sleep(0.01)
 
@@ -125,7 +125,7 @@ async def test_whoever_is_in_a_hurry_waits_for_no_grace(stage: Stage) -> None:
     stopping = asyncio.create_task(stage.supervisor.stop(["a"]))
     await asyncio.sleep(0)
     stage.supervisor.hurry.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(servers.PATIENCE):
         await stopping
 
 

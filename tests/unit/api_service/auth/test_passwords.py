@@ -11,6 +11,7 @@ import pytest
 from api_service.auth.passwords import Passwords
 from api_service.settings import ApiSettings
 from shared.errors import PasswordsBusy
+from tests.support.servers import PATIENCE
 
 SETTINGS = {
     "database_url": "postgresql://nobody@127.0.0.1:1/nowhere",
@@ -33,7 +34,7 @@ def passwords() -> Iterator[Passwords]:
 def held(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hashing stops until this is set."""
     event = threading.Event()
-    monkeypatch.setattr(passwords, "_check", lambda _stored, _password: event.wait(10))
+    monkeypatch.setattr(passwords, "_check", lambda _stored, _password: event.wait(PATIENCE))
     return event
 
 

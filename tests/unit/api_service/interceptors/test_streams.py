@@ -35,6 +35,7 @@ from shared.ids import new_id
 from shared.states import PrincipalKind
 from shared.traces import Tracer
 from tests.support.api import SECRET, Refusal, refusal
+from tests.support.servers import PATIENCE
 
 SERVICE = "taskhub.v1.Streams"
 NAME = "tasks/01a20a94-5dfd-74c6-96f8-dcf6c45379bd"
@@ -138,7 +139,7 @@ async def serving(down: Down = nothing, up: Up = join, *, upload: float = 10) ->
 
 async def until(condition: Callable[[], object]) -> None:
     """Waits until it is true."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  what happens is grpc's
             await asyncio.sleep(0.002)
 
@@ -157,6 +158,12 @@ async def read(call: Any) -> tuple[list[str], Refusal | None]:
     except grpc.RpcError as error:
         return found, refusal(error)
     return found, None
+
+
+async def to_the_end(call: Any) -> None:
+    """Reads what comes, however much."""
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_a_stream_goes_out_and_is_logged_once_at_its_end() -> None:
@@ -219,12 +226,14 @@ async def test_a_stream_has_its_callers_deadline_and_no_other() -> None:
         await asyncio.Event().wait()
 
     async with serving(slow) as served:
-        call = served.down(timeout=0.5)
+        call = served.down(timeout=PATIENCE)
         assert [StringValue.FromString(await call.read()).value for _ in range(2)] == ["first", "second"]
+        call.cancel()
+        call = served.down(timeout=0.3)
         with pytest.raises(grpc.RpcError) as caught:
-            await call.read()
+            await to_the_end(call)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await until(lambda: served.notes)
+        await until(lambda: len(served.notes) == 2)
 
 
 async def test_a_caller_that_does_not_read_is_cut_and_nothing_is_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +253,7 @@ async def test_a_caller_that_does_not_read_is_cut_and_nothing_is_kept_for_it(mon
                 await asyncio.sleep(0.1)
                 await served.streams.run_once()
 
-        await asyncio.wait_for(cut(), 10)
+        await asyncio.wait_for(cut(), PATIENCE)
         [line] = served.logged()
         assert (line["code"], line["reason"]) == ("RESOURCE_EXHAUSTED", "STREAM_STALLED")
         assert served.notes[-1] == "closed"
