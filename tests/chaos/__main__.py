@@ -3,6 +3,7 @@
 make chaos                      all rows, with a seed of its own, which is printed
 make chaos ONLY=F1,F4 SEED=7    these two, with the same random choices as every run with that seed
 make chaos APART=0.1,0.5        other pauses between faults, in seconds
+make chaos ONLY=P1,P2,P3        the comparison with plain Celery
 make chaos ONLY=MIX LENGTH=300  faults of every kind, for five minutes
 make chaos ONLY=MIX FAULTS=kill_loops,flush_redis   of these kinds alone
 """
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.chaos.faults import ANY, Fault
-from tests.chaos.harness import Order, Result, run, write
-from tests.chaos.report import Screen, document
+from tests.chaos.harness import Order, Result, run
+from tests.chaos.peers import COMPARISONS, compare
+from tests.chaos.report import Screen, line, write
 from tests.chaos.rows import ROWS, mix
 from tests.chaos.scene import Apart
 from tests.chaos.stack import Stack
 from tests.support.servers import ROOT
 
+EVERY = {**ROWS, **COMPARISONS}
 RESULTS = ROOT / "bench/results/chaos.json"
 
 
@@ -41,11 +44,11 @@ def main() -> int:
     settings: dict[str, Any] = {}
     try:
         for id_ in arguments.only:
-            row = mix(*arguments.faults) if arguments.faults and id_ == "MIX" else ROWS[id_]
+            row = mix(*arguments.faults) if arguments.faults and id_ == "MIX" else EVERY[id_]
             order = Order(row, arguments.seed, arguments.short, arguments.apart, arguments.length)
             result, settings = _run_alone(order, screen, keep=arguments.keep)
             results.append(result)
-            write(arguments.results, document(arguments.seed, results, settings))
+            write(arguments.results, [line(result)], settings, list(EVERY))
     finally:
         screen.close()
     screen.table(results, settings)
@@ -60,7 +63,8 @@ def _run_alone(order: Order, screen: Screen, *, keep: Path | None) -> tuple[Resu
         folder = Path(name)
         try:
             with Stack(folder, screen.say) as stack:
-                result = run(order, stack, folder, screen.say)
+                compared = order.row.id in COMPARISONS
+                result = compare(order, stack, screen.say) if compared else run(order, stack, folder, screen.say)
                 settings = stack.settings
         finally:
             if keep is not None:
@@ -79,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", type=_rows, default=list(ROWS), metavar="F1,F2", help="which rows")
+    parser.add_argument("--only", type=_rows, default=list(EVERY), metavar="F1,F2", help="which rows")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all random choices")  # noqa: S311
     parser.add_argument("--apart", type=_apart, metavar="LEAST,MOST", help="seconds between two faults")
     parser.add_argument("--length", type=float, metavar="SECONDS", help="how long the faults of MIX go on")
@@ -92,8 +96,8 @@ def _arguments() -> argparse.Namespace:
 
 def _rows(text: str) -> list[str]:
     found = [each.strip().upper() for each in text.replace(",", " ").split()]
-    if unknown := set(found) - ROWS.keys():
-        raise argparse.ArgumentTypeError(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if unknown := set(found) - EVERY.keys():
+        raise argparse.ArgumentTypeError(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
     return found
 
 

@@ -35,6 +35,14 @@ def kill_worker(scene: Scene) -> None:
     scene.strike(scene.stack.workers, signal.SIGKILL, "worker")
 
 
+def kill_whole_worker(scene: Scene) -> None:
+    """SIGKILL to a worker and all that it has started, in the same moment."""
+    living = eventually(lambda: sorted(scene.stack.workers(), key=lambda each: each.pid), PATIENCE)
+    assert living
+    victim = scene.rng.choice(living)
+    scene.strike_all(lambda: [victim, *victim.children(recursive=True)], signal.SIGKILL, "worker, with its processes")
+
+
 def kill_workers(scene: Scene) -> None:
     """SIGKILL to all workers in the same moment."""
     scene.strike_all(scene.stack.workers, signal.SIGKILL, "worker")
@@ -237,6 +245,7 @@ ANY: dict[str, Fault] = {
         kill_pool_child,
         kill_celery,
         kill_worker,
+        kill_whole_worker,
         kill_workers,
         kill_loops,
         kill_api_server,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import random
 import time
@@ -87,6 +86,11 @@ class Order:
     length: float | None = None
 
     @property
+    def spacing(self) -> Apart:
+        """The pause between two faults."""
+        return self.apart or self.row.apart
+
+    @property
     def invariants(self) -> Sequence[Invariant]:
         """What must hold."""
         return self.row.invariants if self.short else [*self.row.invariants, *self.row.only_long]
@@ -101,7 +105,6 @@ class Order:
 def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) -> Result:
     """Runs a row on a stack that is up, and leaves it as it was: with everything running."""
     row, began = order.row, time.monotonic()
-    apart = order.apart or row.apart
     fault_free = _fault_free(order, stack, folder / "fault-free", say) if row.fault_free else None
     rng = random.Random(f"{order.seed} {row.id}")  # noqa: S311 - replayable
     scene = Scene(stack, rng, say, stack.settings["lease_seconds"])
@@ -110,7 +113,7 @@ def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) ->
     with _clients(order, stack, folder / "ledger") as finish:
         try:
             eventually(lambda: _acknowledged(folder / "ledger"), PATIENCE)
-            for fault, (shortest, longest) in row.schedule(order.sizes, apart):
+            for fault, (shortest, longest) in row.schedule(order.sizes, order.spacing):
                 scene.pause(rng.uniform(shortest, longest))
                 fault(scene)
             scene.thaw()
@@ -124,7 +127,7 @@ def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) ->
     evidence = _evidence(stack, scene, folder / "ledger", before, fault_free)
     findings = {invariant.__name__: invariant(evidence) for invariant in order.invariants}
     findings["came_to_rest"] = Finding(violations=[gave_up] if gave_up else [])
-    return Result(row, order.seed, apart, findings, scene.journal, time.monotonic() - began)
+    return Result(row, order.seed, order.spacing, findings, scene.journal, time.monotonic() - began)
 
 
 def _evidence(
@@ -220,9 +223,3 @@ def _last_end(stack: Stack, folder: Path) -> float:
     assert row is not None
     ended: float = row[0].timestamp()
     return ended
-
-
-def write(path: Path, document: dict[str, Any]) -> None:
-    """Writes the results file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n")

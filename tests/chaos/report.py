@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -86,23 +88,51 @@ def shown(figure: float | None) -> str:
     return f"{figure:.0f}" if figure == int(figure) else f"{figure:.2f}"
 
 
-def document(seed: int, results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str, Any]:
+def line(result: Result) -> dict[str, Any]:
+    """Returns what the results file holds of a row that has just run, under which load of the machine."""
+    load = [round(each, 2) for each in os.getloadavg()]
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**result.as_json(), "time": when, "commit": commit(), "load_average": load}
+
+
+def write(path: Path, lines: Sequence[dict[str, Any]], settings: Mapping[str, Any], order: Sequence[str]) -> None:
+    """Writes the results file, and a table of it for people. Rows that did not run keep what was found last."""
+    known = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = {each["id"]: each for each in (*known, *lines)}
+    found = document([rows[id_] for id_ in order if id_ in rows], settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.with_suffix(".md").write_text(markdown(found["rows"]))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the rows as a table."""
+    head = ("", "fault", "load", "must hold", "found", "seed, seconds apart", "when, at which commit and load", "")
+    table = [head, ["---"] * len(head)]
+    for row in rows:
+        load = ", ".join(map(str, row.get("load_average", ())))
+        least, most = row["apart"]
+        when = f"{row.get('time', '')} {row.get('commit', '')} ({load})"
+        found = [row["id"], row["fault"], row["load"], row["must_hold"], figures(row["figures"])]
+        table.append([*found, f"{row['seed']}, {least:g} to {most:g}", when, row["verdict"]])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    title = "# What `make chaos` found\n\nEach row as it ran last; docs/failure-modes.md says what they mean.\n\n"
+    return title + "\n".join(lines) + "\n"
+
+
+def document(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the results file holds."""
     return {
-        "seed": seed,
-        "replay": f"make chaos SEED={seed}",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": commit(),
+        "replay": "make chaos ONLY=row SEED=seed APART=least,most",
         "machine": {
             "cpus": os.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "load_average": list(os.getloadavg()),
             "system": platform.platform(),
             "python": platform.python_version(),
         },
         "versions": {package: version(package) for package in PACKAGES},
         "settings": dict(settings),
-        "rows": [result.as_json() for result in results],
+        "rows": list(rows),
     }
 
 

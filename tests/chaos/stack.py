@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,13 +28,15 @@ from worker_service.settings import WorkerSettings
 
 Say = Callable[[str], None]
 WORKERS = 2
+COMMAND = [sys.executable, "-m", "worker_service"]
 
 
 class Worker:
     """A worker of our own beside the stack's, brought up again when it dies, as any supervisor would."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, command: list[str] = COMMAND) -> None:
         self._environment = environment
+        self._command = command
         self._log = log
         self._stopping = threading.Event()
         self._process = self._start()
@@ -42,8 +45,8 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "worker_service"],
+            return subprocess.Popen(  # noqa: S603 - ours, and the peer's
+                self._command,
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
@@ -61,16 +64,20 @@ class Worker:
         """The process that runs now."""
         return self._process.pid
 
-    def stop(self) -> None:
-        """Ends it for good."""
+    def stop(self, grace: float = 30) -> None:
+        """Ends it for good, with what it has started."""
+        started = psutil.Process(self.pid).children(recursive=True)
         self._stopping.set()
         self._keeper.join()
         self._process.terminate()
         try:
-            self._process.wait(30)
+            self._process.wait(grace)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for each in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 class Stack:
