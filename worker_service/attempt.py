@@ -164,7 +164,7 @@ class Attempts:
         if self._registry.pure(job.kind):
             self._held.end(Done(job, result))
         else:
-            self._settle(lambda connection: self._succeed(connection, job, result))
+            self.settle(lambda connection: self._succeed(connection, job, result))
         return AttemptState.SUCCEEDED
 
     def _succeed(self, connection: Connection, job: Claimed, result: str | None) -> None:
@@ -188,7 +188,7 @@ class Attempts:
             if not queries.fail(connection, job, shown, delay, cancelled=cancelled):
                 raise LeaseLost
 
-        self._settle(write)
+        self.settle(write)
 
     def _delay(self, job: Claimed, error: Exception) -> float | None:
         if isinstance(error, PermanentError) or job.attempt >= job.max_attempts:
@@ -200,7 +200,7 @@ class Attempts:
         if not group:
             return
         try:
-            done = self._settle(lambda connection: queries.succeed_all(connection, group), self._engine)
+            done = self.settle(lambda connection: queries.succeed_all(connection, group), self._engine)
         except psycopg.Error:
             log.exception("attempts_unrecorded", jobs=len(group))
             self._engine.close()
@@ -208,7 +208,7 @@ class Attempts:
         if done < len(group):
             log.warning("attempts_refused", jobs=len(group) - done)
 
-    def _settle(self, write: Callable[[Connection], T], database: Database | None = None) -> T:
+    def settle(self, write: Callable[[Connection], T], database: Database | None = None) -> T:
         """Writes the end of an attempt, through an outage that is shorter than the lease. The fence makes that safe."""
         database = database or self._commits.database
         end = time.monotonic() + self._settings.lease_seconds

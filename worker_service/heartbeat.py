@@ -54,6 +54,7 @@ class Heartbeat:
         self._last_beat = 0.0
         self._active = threading.Event()
         self._closed = False
+        self._missed = False
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -84,9 +85,12 @@ class Heartbeat:
             time.sleep(IDLE_TICK if long else TICK)
             try:
                 self._look()
+                self._missed = False
             except Exception as error:
-                shown = None if isinstance(error, psycopg.Error) else error
-                log.warning("heartbeat_missed", error=type(error).__name__, exc_info=shown)
+                if not self._missed:  # one line for each outage
+                    shown = None if isinstance(error, psycopg.Error) else error
+                    log.warning("heartbeat_missed", error=type(error).__name__, exc_info=shown)
+                self._missed = True
                 self._database.close()
                 time.sleep(IDLE_TICK)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -114,21 +115,32 @@ class Runner:
             log.info("jobs_released", jobs=jobs)
 
     def _claim(self, queue: str) -> list[Claimed]:
+        sent = False
         try:
+            connection, session = self._engine.connection, self._engine.session
+            sent = True
             return queries.claim(
-                self._engine.connection,
+                connection,
                 queue,
                 self._registry.kinds,
                 self._settings.lease_seconds,
                 self._worker,
-                session=self._engine.session,
+                session=session,
                 limit=self._pace.size(queue),
             )
         except psycopg.Error as error:
             # The dispatcher hints again when the database is back; one that only reads by now is left as well.
             log.warning("claim_failed", queue=queue, error=type(error).__name__)
             self._engine.close()
+            if sent:
+                self._return_unknown()
             return []
+
+    def _return_unknown(self) -> None:
+        """Hands back what the claim took if it was committed after all: nobody else would before the lease ends."""
+        with contextlib.suppress(psycopg.Error):
+            self._attempts.read_answers(all_of_them=True)
+            self._attempts.settle(lambda connection: queries.release_all(connection, self._worker), self._engine)
 
     def _wake_dispatcher(self) -> None:
         try:

@@ -57,15 +57,17 @@ def main() -> int:
 
 
 def _run_alone(order: Order, screen: Screen, *, keep: Path | None) -> tuple[Result, dict[str, Any]]:
-    """Runs a row on a fresh stack of its own."""
+    """Runs a row on a fresh stack of its own; a comparison makes its own."""
     screen.heading(f"{order.row.id}  {order.row.fault}")
     with tempfile.TemporaryDirectory(prefix="taskhub-chaos-") as name:
         folder = Path(name)
         try:
-            with Stack(folder, screen.say) as stack:
-                compared = order.row.id in COMPARISONS
-                result = compare(order, stack, screen.say) if compared else run(order, stack, folder, screen.say)
-                settings = stack.settings
+            if order.row.id in COMPARISONS:
+                result, settings = compare(order, folder, screen.say)
+            else:
+                with Stack(folder, screen.say) as stack:
+                    result = run(order, stack, folder, screen.say)
+                    settings = stack.settings
         finally:
             if keep is not None:
                 _keep(folder, keep / order.row.id)

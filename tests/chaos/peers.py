@@ -14,7 +14,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import psutil
 import psycopg
@@ -32,8 +33,9 @@ from tests.support.servers import eventually
 
 ROUNDS = 3
 JOBS, SECONDS = 300, 0.05
-#: Seconds without another effect after which what is missing counts as lost. A lease is as long, and a bit.
-SILENCE = 20.0
+#: Seconds without another effect after which what is missing counts as lost: longer than a lease of ours, and than any
+#: pause of Celery's but its visibility timeout of an hour.
+SILENCE = {"ours": 20.0, "peer": 10.0}
 
 Publish = Callable[[Sequence[uuid.UUID]], None]
 
@@ -147,22 +149,28 @@ COMPARISONS = {
 }  # fmt: skip
 
 
-def compare(order: Order, stack: Stack, say: Callable[[str], None]) -> Result:
-    """Runs all systems in turn, and holds TaskHub to what it must."""
-    began, journal = time.monotonic(), []
+def compare(order: Order, folder: Path, say: Callable[[str], None]) -> tuple[Result, dict[str, Any]]:
+    """Runs all systems in turn, and holds TaskHub to what it must. Returns the settings of the stacks as well.
+
+    Each gets a fresh stack: who starts servers again takes longer for those that keep crashing.
+    """
+    began = time.monotonic()
+    journal: list[Injected] = []
     outcomes: dict[str, list[Outcome]] = {name: [] for name in SYSTEMS}
     for number in range(ROUNDS):
         for name, system in SYSTEMS.items():
-            with system(stack) as (up, publish):
+            place = folder / f"{len(journal)}"
+            place.mkdir()
+            with Stack(place, say) as stack, system(stack) as (up, publish):
                 # The same dice for all.
                 rng = random.Random(f"{order.seed} {order.row.id} {number}")  # noqa: S311 - replayable
                 scene = Scene(up, rng, say, stack.settings["lease_seconds"])
-                outcome = _round(order, scene, publish)
+                outcome, settings = _round(order, scene, publish), stack.settings
             say(f"{name}: missing {outcome.missing}, twice {outcome.twice}, {outcome.seconds:.1f} s")
             outcomes[name].append(outcome)
             journal += [Injected(each.time, f"{name}: {each.what}", each.pid) for each in scene.journal]
     findings = {"compared": _judged(order, outcomes)}
-    return Result(order.row, order.seed, order.spacing, findings, journal, time.monotonic() - began)
+    return Result(order.row, order.seed, order.spacing, findings, journal, time.monotonic() - began), settings
 
 
 def _round(order: Order, scene: Scene, publish: Publish) -> Outcome:
@@ -173,7 +181,8 @@ def _round(order: Order, scene: Scene, publish: Publish) -> Outcome:
         scene.pause(scene.rng.uniform(least, most))
         fault(scene)
     last, since = JOBS, time.monotonic()
-    while last and time.monotonic() - since < SILENCE:
+    silence = SILENCE["peer" if isinstance(scene.stack, Rival) else "ours"]
+    while last and time.monotonic() - since < silence:
         with contextlib.suppress(psycopg.OperationalError):
             missing = _outcome(scene.stack, ids).missing
             if missing < last:

@@ -311,6 +311,22 @@ def test_a_run_ends_with_its_slice_and_wakes_the_dispatcher_for_the_rest(
     assert next(jobs.connection.notifies(timeout=PATIENCE)).channel == "taskhub_jobs"
 
 
+def test_jobs_whose_claim_was_committed_and_its_answer_lost_wait_for_no_lease(
+    jobs: Jobs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = jobs.enqueue(PROBE)
+    claim = queries.claim
+
+    def interrupted(*arguments: Any, **more: Any) -> NoReturn:
+        assert claim(*arguments, **more)
+        monkeypatch.setattr(queries, "claim", claim)
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(queries, "claim", interrupted)
+    run(_nothing)
+    assert (jobs.state(id_), jobs.job(id_)["attempt"], jobs.attempts(id_)) == ("WAITING", 0, ["RELEASED"])
+
+
 def test_release_charges_no_attempt(jobs: Jobs, database: Database) -> None:
     id_ = jobs.enqueue(PROBE)
     other = jobs.enqueue(PROBE)
