@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from devstack.process import Child
 
 #: How long a server may take to become ready, in seconds. Slow machines are slow; a person sees what is waited for.
-PATIENCE = 60.0
+PATIENCE = 180.0
 POLL = 0.03
 #: Pauses before a dead server is started again: the first at once, then longer, until it has lived for a while.
 BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)

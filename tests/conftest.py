@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.servers import Mailbox, Postgres, Processes, Redis, free_port
 
 #: They need Docker: `make containers` asks for them.
 collect_ignore = [] if os.environ.get("TASKHUB_TEST_CONTAINERS") else ["containers"]
+
+
+# An example takes as long as the machine takes: what is wrong with it is not its time.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

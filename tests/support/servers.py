@@ -273,7 +273,7 @@ class Processes:
                 process.terminate()
         for process in self._started:
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

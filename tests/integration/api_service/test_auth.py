@@ -171,7 +171,7 @@ def test_a_token_can_be_verified_offline_with_the_published_keys(api: Api, alice
 
 
 def test_no_secret_is_stored_or_logged(processes: Processes, database_url: str, email: str) -> None:
-    api = Api(processes, database_url, TASKHUB_LOG_LEVEL="DEBUG")
+    api = Api(processes, database_url, TASKHUB_API_PROCESSES="1", TASKHUB_LOG_LEVEL="DEBUG")
     secret = "a very secret password"
     register(api, email, secret)
     [token] = links(api, email)

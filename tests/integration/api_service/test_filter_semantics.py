@@ -77,7 +77,7 @@ def passing(world: World, text: str) -> set[uuid.UUID]:
     return {id_ for id_, state in rows if condition.states is None or state in condition.states}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(logged_trees)
 def test_postgresql_and_the_matcher_of_changes_agree(world: World, tree: Node) -> None:
     matcher = task_matcher(text_of(tree))
@@ -85,7 +85,7 @@ def test_postgresql_and_the_matcher_of_changes_agree(world: World, tree: Node) -
     assert passing(world, text_of(tree)) == {id_ for id_, logged in world.logged.items() if matcher(subject(logged))}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(task_trees)
 def test_postgresql_and_the_model_agree(world: World, tree: Node) -> None:
     assert passing(world, text_of(tree)) == {id_ for id_, row in world.rows.items() if holds(tree, row)}

@@ -37,7 +37,8 @@ def own(processes: Processes) -> Iterator[tuple[Api, Postgres]]:
     server.start()
     try:
         server.migrate()
-        with_api = Api(processes, server.url("template_taskhub"), TASKHUB_DATABASE_POOL_TIMEOUT="0.8")
+        settings = {"TASKHUB_API_PROCESSES": "1", "TASKHUB_DATABASE_POOL_TIMEOUT": "0.8"}
+        with_api = Api(processes, server.url("template_taskhub"), **settings)
         yield with_api, server
         with_api.close()
         processes.stop()

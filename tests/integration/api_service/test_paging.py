@@ -106,7 +106,7 @@ def run(url: str, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     return asyncio.run(connected())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(orders, filters, st.integers(1, 7), st.sampled_from([ME, None]), st.booleans(), st.integers(0, 1000))
 def test_every_task_comes_once_while_others_write(
     url: str,

@@ -100,19 +100,19 @@ def test_guesses_that_arrive_at_once_learn_no_more_than_five_in_a_row(api: Api, 
 
 
 def test_a_lock_outlives_every_process_and_needs_no_redis(processes: Processes, database_url: str, email: str) -> None:
-    api = Api(processes, database_url)  # its Redis is nowhere
+    api = Api(processes, database_url, TASKHUB_API_PROCESSES="1")  # its Redis is nowhere
     fail(api, email, 5)
     api.close()
     api.process.terminate()
     api.process.wait(PATIENCE)
-    again = Api(processes, database_url)
+    again = Api(processes, database_url, TASKHUB_API_PROCESSES="1")
     again.execute("UPDATE lockouts SET lock_time = lock_time + '1 minute'::interval")
     assert fail(again, email)[0].reason == "SIGN_IN_LOCKED"
     again.close()
 
 
 def test_an_address_that_guesses_at_many_accounts_has_to_wait(processes: Processes, database_url: str) -> None:
-    api = Api(processes, database_url, TASKHUB_LOCKOUT_ADDRESS_FAILURES="10")
+    api = Api(processes, database_url, TASKHUB_API_PROCESSES="1", TASKHUB_LOCKOUT_ADDRESS_FAILURES="10")
     reasons = [fail(api, f"{n}@example.com")[0].reason for n in range(11)]
     assert reasons == ["CREDENTIALS_INVALID"] * 10 + ["SIGN_IN_LOCKED"]
     assert api.execute("SELECT count(*) FROM events WHERE kind = 'address.locked'") == [(1,)]
@@ -210,7 +210,7 @@ def test_a_storm_of_sign_ins_starves_no_other_call(processes: Processes, databas
 
 
 def test_a_password_is_hashed_anew_when_the_parameters_change(processes: Processes, database_url: str) -> None:
-    api = Api(processes, database_url, TASKHUB_ARGON2_TIME_COST="3")
+    api = Api(processes, database_url, TASKHUB_API_PROCESSES="1", TASKHUB_ARGON2_TIME_COST="3")
     account = api.account()  # whose hash was made with 2
     [(stored, version)] = api.execute("SELECT password_hash, password_version FROM users")
     assert "t=3" in stored

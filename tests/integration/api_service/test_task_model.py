@@ -159,4 +159,4 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_order_of_calls_does_what_the_model_does(api: Api, alice: Account) -> None:
     machine: Any = lambda: Machine(api, alice)  # noqa: E731  takes no arguments where hypothesis makes one
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40))

@@ -209,7 +209,7 @@ def test_a_token_of_somebody_else_or_for_something_else_is_refused(api: Api, ali
 
 
 def test_a_token_from_before_a_purge_is_refused(processes: Processes, database_url: str) -> None:
-    api = Api(processes, database_url)
+    api = Api(processes, database_url, TASKHUB_API_PROCESSES="1")
     alice = api.account()
     token = Watch(api, alice).close()
     with sequencing(database_url):
@@ -286,7 +286,7 @@ def test_without_postgresql_a_stream_ends_and_is_resumed_after_its_return(proces
     try:
         server.migrate()
         url = server.url("template_taskhub")
-        api = Api(processes, url)
+        api = Api(processes, url, TASKHUB_API_PROCESSES="1")
         alice = api.account()
         watch = Watch(api, alice)
         with sequencing(url):

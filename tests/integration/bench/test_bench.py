@@ -71,7 +71,7 @@ def test_the_limits_answer_in_either_event_loop(database_url: str, limit: str, l
         with running(command, {"TASKHUB_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}) as server:
             assert server.stdout is not None
             address = f"127.0.0.1:{server.stdout.readline().strip()}"
-            outcome = run(Load(address, PATH, encoded([id_.encode()]), calls=20, seconds=20))
+            outcome = run(Load(address, PATH, encoded([id_.encode()]), calls=20, seconds=90))
             assert cpu_seconds(server.pid) > 0
         rows = connection.execute("SELECT count(*) FROM bench_limit").fetchone()
     assert outcome.statuses == {"0": 20}
