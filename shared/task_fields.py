@@ -8,19 +8,32 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from shared.filters.tasks import PRIORITIES
+from shared.states import PrincipalKind, TaskState
 
 MAX_TITLE = 200
 MAX_DESCRIPTION = 10_000
 MAX_LABELS = 64
 MAX_LABEL_VALUE = 255
 
+#: From the root of a tree to the deepest task, both counted; and what a call that takes a tree along may change.
+MAX_DEPTH = 8
+MAX_TREE = 1000
+
 NORMAL = PRIORITIES["NORMAL"]
 _NO_PRIORITY = frozenset({"", "PRIORITY_UNSPECIFIED"})
+
+#: What a line is called, by its importer.
+MAX_KEY = 255
+
+_NO_STATE = frozenset({"", "STATE_UNSPECIFIED"})
+_STATES = [each.value for each in TaskState]
+_ACCOUNT = re.compile(f"({'|'.join(PrincipalKind)})/([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 #: What cannot be seen: the letters that look like spaces, and the categories of spaces, controls, formats and marks.
@@ -86,7 +99,31 @@ def time(value: Any) -> datetime | None:
     return found
 
 
-#: The fields that CreateTask takes, and how each is read from text or JSON.
+def state(value: Any) -> str:
+    """Returns a state, which is given by its name; none is TODO."""
+    if value is None or (isinstance(value, str) and value in _NO_STATE):
+        return TaskState.TODO.value
+    if not isinstance(value, str) or value not in _STATES:
+        raise ValueError(f"must be one of {', '.join(_STATES)}")
+    return value
+
+
+def assignee(value: Any) -> tuple[str, uuid.UUID] | None:
+    """Returns kind and id of an account, which is given by its name; none if there is none."""
+    if value is None or value == "":
+        return None
+    found = _ACCOUNT.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("must be the name of an account, such as users/01a20a96-2d59-7595-8a0b-076ff791b8a8")
+    return found[1], uuid.UUID(found[2])
+
+
+def parent_task(value: Any) -> str | None:
+    """Returns what says which task this one is part of; none if there is none."""
+    return None if value is None or value == "" else _text(value, MAX_KEY)
+
+
+#: The fields that a file can say, and how each is read from text or JSON.
 READERS: dict[str, Callable[[Any], Any]] = {
     "title": title,
     "description": description,
@@ -94,15 +131,15 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "labels": labels,
     "due_time": time,
     "remind_time": time,
+    "state": state,
+    "assignee": assignee,
+    "parent_task": parent_task,
 }
 
 #: The fields that only TaskHub sets. They are ignored where a task is created.
 OUTPUT_ONLY = frozenset(
-    {"name", "state", "owner", "create_time", "update_time", "complete_time", "delete_time", "purge_time", "etag"}
+    {"name", "owner", "create_time", "update_time", "complete_time", "delete_time", "purge_time", "etag"}
 )
-
-#: What CreateTask takes and a file cannot say: a name in it could be anybody's, or that of a line further down.
-UNSUPPORTED = frozenset({"assignee", "parent_task"})
 
 
 def parse_json(text: str) -> Any:

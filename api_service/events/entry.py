@@ -14,9 +14,6 @@ from api_service.events.queries import EventRow
 from shared.events import TASK_CREATED, TASK_PURGED
 from shared.filters.match import Matcher, Subject
 
-#: What a new task begins as: nobody has to read its event for that.
-_FIRST_STATE = "TODO"
-
 #: Filters whose verdict on an event is remembered: most streams ask for one of a few.
 _REMEMBERED = 16
 
@@ -61,8 +58,6 @@ class Entry:
     @cached_property
     def state(self) -> str | None:
         """The state that it brought a task into."""
-        if self.row.kind == TASK_CREATED:
-            return _FIRST_STATE
         change = self._changes.get("state")
         return change[1] if change else None
 

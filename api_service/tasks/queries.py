@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from api_service.database import Connection
 from api_service.tasks.task import OPEN, Task
+from shared.assignees import ASSIGNABLE
 from shared.events import INSERT_EVENT
 from shared.idempotency import CLAIM
 
@@ -107,17 +108,6 @@ WITH RECURSIVE above AS (
     SELECT tasks.id, tasks.parent_id FROM tasks JOIN trees ON tasks.parent_id = trees.id
 )
 SELECT id, parent_id FROM trees
-"""
-
-_PRINCIPALS = """
-SELECT id, kind FROM principals
-WHERE id = ANY(%(ids)s) AND NOT EXISTS (
-    SELECT FROM users WHERE users.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
-) AND NOT EXISTS (
-    SELECT FROM service_accounts robot
-    WHERE robot.id = principals.id AND (disable_time IS NOT NULL OR delete_time IS NOT NULL)
-)
-ORDER BY id FOR KEY SHARE
 """
 
 _EVENTS = """
@@ -299,7 +289,7 @@ def trees(ids: Collection[uuid.UUID]) -> Look[list[Node]]:
 
 def principals(ids: Collection[uuid.UUID]) -> Look[set[tuple[uuid.UUID, str]]]:
     """Finds the accounts among `ids` that tasks can be assigned to, each with its kind; none of them can go now."""
-    return Look(_PRINCIPALS, {"ids": list(ids)}, lambda rows: {(id_, kind) for id_, kind in rows})
+    return Look(ASSIGNABLE, {"ids": list(ids)}, lambda rows: {(id_, kind) for id_, kind in rows})
 
 
 async def _write(

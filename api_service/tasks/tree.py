@@ -8,12 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from api_service.tasks.queries import Node
 from shared.errors import SubtaskCycle, TreeLimitExceeded
-
-#: From the root to the deepest task, both counted.
-MAX_DEPTH = 8
-
-#: What a call that takes a whole tree along may have to change.
-MAX_SIZE = 1000
+from shared.task_fields import MAX_DEPTH, MAX_TREE
 
 
 class Forest:
@@ -48,8 +43,8 @@ class Forest:
         below = dict(self._below(id_, 1))
         if len(line) + max(below.values()) > MAX_DEPTH:
             raise TreeLimitExceeded(f"A tree of tasks is at most {MAX_DEPTH} deep.", limit=str(MAX_DEPTH))
-        if len(dict(self._below(line[-1], 1))) + len(below) > MAX_SIZE:
-            raise TreeLimitExceeded(f"A tree holds at most {MAX_SIZE} tasks.", limit=str(MAX_SIZE))
+        if len(dict(self._below(line[-1], 1))) + len(below) > MAX_TREE:
+            raise TreeLimitExceeded(f"A tree holds at most {MAX_TREE} tasks.", limit=str(MAX_TREE))
         self._set(id_, parent)
 
     def _set(self, id_: uuid.UUID, parent: uuid.UUID | None) -> None:

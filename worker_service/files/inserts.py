@@ -26,10 +26,15 @@ _ARRAYS = {
     "labels": "jsonb",
     "due_time": "timestamptz",
     "remind_time": "timestamptz",
+    "state": "text",
+    "complete_time": "timestamptz",
+    "assignee_id": "uuid",
+    "assignee_kind": "text",
+    "parent_id": "uuid",
     "changes": "jsonb",
 }
 _REMINDER_ARRAYS = {"job_id": "uuid", "job_task": "uuid", "job_args": "jsonb", "job_time": "timestamptz"}
-_FIELDS = "title, description, priority, labels, due_time, remind_time"
+_FIELDS = ", ".join(name for name in _ARRAYS if name not in ("id", "key", "changes"))
 
 
 def _unnest(arrays: Mapping[str, str]) -> str:
@@ -63,7 +68,10 @@ SELECT id FROM fresh
 """
 
 #: The arrays that are fields as they are.
-_PLAIN = ("title", "description", "priority", "due_time", "remind_time")
+_PLAIN = ("title", "description", "priority", "due_time", "remind_time", "state")
+
+#: The states in which there is still something to do.
+OPEN = frozenset({TaskState.TODO.value, TaskState.IN_PROGRESS.value})
 
 _TAKEN = "SELECT key, task_id FROM import_keys WHERE owner_id = %(owner_id)s AND key = ANY(%(keys)s)"
 
@@ -90,29 +98,45 @@ class Made(NamedTuple):
 def insert(connection: Connection, owner: Owner, lines: Sequence[Line]) -> list[Made]:
     """Writes the tasks of good lines; returns the task of each, new or known by its key."""
     rows = [(new_id(), line) for line in lines]
+    now = datetime.now(UTC)
     parameters = {
         "id": [id_ for id_, _ in rows],
         "key": [line.key for line in lines],
         "labels": [json.dumps(line.fields["labels"]) for line in lines],
-        "changes": [json.dumps(beginnings({**line.fields, "state": TaskState.TODO})) for line in lines],
+        "complete_time": [now if line.fields["state"] == TaskState.DONE else None for line in lines],
+        "assignee_kind": [line.fields["assignee"] and line.fields["assignee"][0] for line in lines],
+        "assignee_id": [line.fields["assignee"] and line.fields["assignee"][1] for line in lines],
+        "parent_id": [line.parent_id for line in lines],
+        "changes": [json.dumps(beginnings(_told(line, now))) for line in lines],
         **{name: [line.fields[name] for line in lines] for name in _PLAIN},
-        **_reminders(owner, rows),
+        **_reminders(owner, rows, now),
         "owner_id": owner.id,
         "owner_kind": owner.kind,
         "actor": owner.name,
     }
     fresh = {row["id"] for row in connection.execute(_INSERT, parameters)}
-    taken = _taken(connection, owner, [line.key for id_, line in rows if id_ not in fresh])
-    return [Made(id_, fresh=True) if id_ in fresh else Made(taken[line.key], fresh=False) for id_, line in rows]
+    known = taken(connection, owner, [line.key for id_, line in rows if id_ not in fresh])
+    return [Made(id_, fresh=True) if id_ in fresh else Made(known[line.key], fresh=False) for id_, line in rows]
 
 
-def _reminders(owner: Owner, rows: Sequence[tuple[uuid.UUID, Line]]) -> dict[str, list[Any]]:
+def _told(line: Line, now: datetime) -> dict[str, Any]:
+    """Returns what the event says of the new task."""
+    assignee, state = line.fields["assignee"], line.fields["state"]
+    return {
+        **line.fields,
+        "assignee": assignee and resource_name(*assignee),
+        "parent_task": line.parent_id and resource_name("tasks", line.parent_id),
+        "complete_time": now if state == TaskState.DONE else None,
+    }
+
+
+def _reminders(owner: Owner, rows: Sequence[tuple[uuid.UUID, Line]], now: datetime) -> dict[str, list[Any]]:
     """Returns the reminders that new tasks want, as CreateTask makes them."""
     arrays: dict[str, list[Any]] = {name: [] for name in _REMINDER_ARRAYS}
-    if owner.kind != PrincipalKind.USER:
-        return arrays
-    now = datetime.now(UTC)
     for id_, line in rows:
+        kind = line.fields["assignee"][0] if line.fields["assignee"] else owner.kind
+        if line.fields["state"] not in OPEN or kind != PrincipalKind.USER:
+            continue
         for field in REMINDING:
             time = line.fields[field]
             if time is not None and time > now:
@@ -122,7 +146,8 @@ def _reminders(owner: Owner, rows: Sequence[tuple[uuid.UUID, Line]]) -> dict[str
     return arrays
 
 
-def _taken(connection: Connection, owner: Owner, keys: list[Any]) -> dict[Any, uuid.UUID]:
+def taken(connection: Connection, owner: Owner, keys: list[Any]) -> dict[Any, uuid.UUID]:
+    """Returns the tasks of the keys that the account has imported before."""
     if not keys:
         return {}
     rows = connection.execute(_TAKEN, {"owner_id": owner.id, "keys": keys})

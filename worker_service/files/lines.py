@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shared.task_fields import OUTPUT_ONLY, READERS, UNSUPPORTED, parse_json
+from shared.task_fields import MAX_KEY, OUTPUT_ONLY, READERS, parse_json
 from worker_service.errors import PermanentError
 
 #: Bytes of a line, and of a record of CSV that spans several. The largest task has about 110 KB.
@@ -42,6 +43,13 @@ class Line(NamedTuple):
     fields: Mapping[str, Any]
     key: str | None = None
     violations: tuple[Violation, ...] = ()
+    #: The task that it is to be part of, once that is found.
+    parent_id: uuid.UUID | None = None
+
+    @property
+    def related(self) -> bool:
+        """Whether it says something of an account or of another task."""
+        return not self.violations and any(self.fields[name] is not None for name in ("assignee", "parent_task"))
 
 
 class _LineInvalid(Exception):
@@ -103,7 +111,7 @@ class _Reader:
         if name == self._key_field:
             return name
         field = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
-        return field if field in READERS or field in OUTPUT_ONLY or field in UNSUPPORTED else None
+        return field if field in READERS or field in OUTPUT_ONLY else None
 
     def line(self, number: int, after: Position, values: Mapping[str, Any]) -> Line:
         """Returns what `values`, by field, amount to."""
@@ -113,7 +121,6 @@ class _Reader:
                 fields[field] = read(values.get(field))
             except ValueError as error:
                 violations.append((field, str(error)))
-        violations += [(field, "cannot be imported") for field in sorted(UNSUPPORTED) if values.get(field)]
         key = None
         if self._key_field:
             key = _key(values.get(self._key_field))
@@ -130,8 +137,8 @@ def _key(value: Any) -> Any:
 def _wrong_key(key: Any) -> str | None:
     if key is None or key == "":
         return "value is required"
-    if not isinstance(key, str) or len(key) > 255 or not key.isprintable():  # noqa: PLR2004
-        return "must be a text of at most 255 printable characters"
+    if not isinstance(key, str) or len(key) > MAX_KEY or not key.isprintable():
+        return f"must be a text of at most {MAX_KEY} printable characters"
     return None
 
 

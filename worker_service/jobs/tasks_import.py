@@ -23,6 +23,7 @@ from worker_service.errors import Cancelled, PermanentError
 from worker_service.files import store
 from worker_service.files.inserts import Made, Owner, insert
 from worker_service.files.lines import Line, Position, read_csv, read_ndjson
+from worker_service.files.relations import portions, related
 from worker_service.jobs import Job
 
 #: Lines of a statement, and of a part. A worker that dies costs a part, or all of it where it is all or nothing.
@@ -31,6 +32,9 @@ PART = 10_000
 
 #: How many of the lines that are wrong the job's result names; the file names all.
 SHOWN = 20
+
+#: Lines that the report names where what is wrong showed only when all were tried: they are held in memory.
+MOST_TOLD = 10_000
 
 REPORT = "import-report.ndjson"
 
@@ -69,6 +73,8 @@ class Progress:
     created: int = 0
     existing: int = 0
     invalid: int = 0
+    #: Whether a line says something of an account or of another task, which only the database can tell.
+    related: bool = False
     first: list[dict[str, Any]] = field(default_factory=list)
     done: bool = False
 
@@ -94,6 +100,7 @@ def import_(context: Context) -> Mapping[str, Any]:
         run.check()
         with context.transaction() as connection:
             progress = run.write(connection, Progress(), None)
+            run.refuse(progress)
             run.close(connection)
     else:
         progress = run.write_parts()
@@ -133,11 +140,18 @@ class _Import:
     def check(self) -> None:
         """Raises LinesInvalid, and leaves the report of all such lines, unless every line is good."""
         checked = Progress(**self._context.step("check", self._check))
+        if checked.related and not checked.invalid:
+            checked = Progress(**self._context.step("try", self._try))
+        self.refuse(checked)
+
+    def refuse(self, checked: Progress) -> None:
+        """Raises LinesInvalid, unless every line is good."""
         if checked.invalid:
             worst = checked.first[0]
+            lines = checked.invalid + checked.created + checked.existing
             wrong = worst["violations"][0]
             raise LinesInvalid(
-                f"{checked.invalid} of {checked.invalid + checked.created} lines are wrong and nothing was imported; "
+                f"{checked.invalid} of {lines} lines are wrong and nothing was imported; "
                 f"the first is line {worst['line']}: {wrong['field']} {wrong['description']}. "
                 "ReadJobResult has all of them."
             )
@@ -166,9 +180,8 @@ class _Import:
         read = 0
         while batch := self._next_batch(lines):
             read += len(batch)
-            good = iter(self._insert(connection, [line for line in batch if not line.violations]))
-            for line in batch:
-                writer.write(_json(progress.note(line, None if line.violations else next(good))))
+            for line, made in self._insert(connection, batch):
+                writer.write(_json(progress.note(line, made)))
             progress.offset, progress.lines = batch[-1].after
             self._show(progress.offset, 0.5 if self.at_once else 0.0)
         progress.size = writer.close()
@@ -190,11 +203,30 @@ class _Import:
                     writer.write(_json(checked.note(line, None)))
                 else:
                     checked.created += 1
+                    checked.related |= line.related
             self._show(batch[-1].after.offset, 0.0)
         writer.close()
         if checked.invalid:
             store.complete(connection, self._report)
         return asdict(checked)
+
+    def _try(self, connection: Connection) -> dict[str, Any]:
+        """Imports every line and takes it back: what lines say of each other shows only where they are tasks."""
+        tried, told = Progress(), list[bytes]()
+        with connection.transaction(force_rollback=True):
+            lines = self._lines(connection, Position())
+            while batch := self._next_batch(lines):
+                for line, made in self._insert(connection, batch):
+                    said = _json(tried.note(line, made))
+                    if made is None and len(told) < MOST_TOLD:
+                        told.append(said)
+                self._show(batch[-1].after.offset, 0.0)
+        if tried.invalid:
+            writer = store.Writer(connection, self._report)
+            writer.write(b"".join(told))
+            writer.close()
+            store.complete(connection, self._report)
+        return asdict(tried)
 
     def _next_batch(self, lines: Iterator[Line]) -> list[Line]:
         if self._context.cancelled:
@@ -207,11 +239,17 @@ class _Import:
             return read_ndjson(chunks, self._key_field, begin)
         return read_csv(chunks, self._key_field, begin, store.read(connection, self._upload))
 
-    def _insert(self, connection: Connection, lines: Sequence[Line]) -> list[Made]:
-        try:
-            return insert(connection, self._owner, lines) if lines else []
-        except psycopg.errors.ForeignKeyViolation as error:
-            raise OwnerGone from error
+    def _insert(self, connection: Connection, batch: Sequence[Line]) -> Iterator[tuple[Line, Made | None]]:
+        """Makes tasks of lines; yields each with its task, or with what is wrong with it and none."""
+        for portion in portions(batch):
+            lines = related(connection, self._owner, portion)
+            good = [line for line in lines if not line.violations]
+            try:
+                made = iter(insert(connection, self._owner, good) if good else ())
+            except psycopg.errors.ForeignKeyViolation as error:
+                raise OwnerGone from error
+            for line in lines:
+                yield line, None if line.violations else next(made)
 
     def _show(self, offset: int, base: float) -> None:
         fraction = offset / self._upload_size

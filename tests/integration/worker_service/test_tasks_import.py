@@ -67,10 +67,11 @@ def owner(jobs: Jobs) -> uuid.UUID:
 
 
 GOOD = {
-    "NDJSON": b'{"title": "one", "dueTime": "2030-01-02T03:04:05+01:00", "labels": {"a": "b"}, "state": "DONE"}\n'
+    "NDJSON": b'{"title": "one", "dueTime": "2030-01-02T03:04:05+01:00", "labels": {"a": "b"}, '
+    b'"state": "IN_PROGRESS"}\n'
     b'\n{"title": "two", "priority": "URGENT", "description": "a\\nb"}',
     "CSV": b"title,due_time,labels,priority,description,state\r\n"
-    b'one,2030-01-02T03:04:05+01:00,"{""a"": ""b""}",,,DONE\r\n\r\ntwo,,,URGENT,"a\nb",\r\n',
+    b'one,2030-01-02T03:04:05+01:00,"{""a"": ""b""}",,,IN_PROGRESS\r\n\r\ntwo,,,URGENT,"a\nb",\r\n',
 }
 
 
@@ -83,7 +84,7 @@ def test_lines_become_tasks_with_their_events(
     run(settings)
     assert jobs.job(id_)["result"] == {"created": 2, "existing": 0, "invalid": 0, "first_invalid": []}
     one, two = jobs.connection.execute("SELECT * FROM tasks ORDER BY id").fetchall()
-    assert (one["title"], one["labels"], one["state"], one["priority"]) == ("one", {"a": "b"}, "TODO", 2)
+    assert (one["title"], one["labels"], one["state"], one["priority"]) == ("one", {"a": "b"}, "IN_PROGRESS", 2)
     assert one["due_time"].isoformat() == "2030-01-02T02:04:05+00:00"
     assert (two["priority"], two["description"], two["owner_id"]) == (4, "a\nb", owner)
     events = jobs.connection.execute("SELECT kind, resource, actor, owner_id FROM events ORDER BY id").fetchall()
@@ -91,7 +92,7 @@ def test_lines_become_tasks_with_their_events(
     assert events == [{**expected, "resource": f"tasks/{task['id']}"} for task in (one, two)]
     [first, _] = jobs.connection.execute("SELECT changes FROM events ORDER BY id").fetchall()
     assert first["changes"] == {
-        "title": [None, "one"], "state": [None, "TODO"], "priority": [None, 2], "labels": [None, {"a": "b"}],
+        "title": [None, "one"], "state": [None, "IN_PROGRESS"], "priority": [None, 2], "labels": [None, {"a": "b"}],
         "due_time": [None, "2030-01-02T02:04:05+00:00"],
     }  # fmt: skip
     header = format_ == "CSV"
@@ -114,7 +115,8 @@ BAD = {
         (b'{"description": "x"}', "title", "value is required"),
         (b'{"title": "a", "labels": {"A": "x"}}', "labels", "has a key that is not"),
         (b'{"title": "a", "dueTime": "tomorrow"}', "due_time", "must be a time such as"),
-        (b'{"title": "a", "assignee": "users/1"}', "assignee", "cannot be imported"),
+        (b'{"title": "a", "assignee": "users/1"}', "assignee", "must be the name of an account"),
+        (b'{"title": "a", "state": "LOST"}', "state", "must be one of TODO, IN_PROGRESS, DONE, CANCELLED"),
         (b'{"title": "a", "priority": ["LOW"]}', "priority", "must be one of LOW, NORMAL, HIGH, URGENT"),
         (b'{"title": "' + b"x" * 2_000_000 + b'"}', "", "is longer than 1048576 bytes"),
     ],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from taskhub.v1 import task_pb2
 
 from shared.filters.tasks import PRIORITIES
-from shared.task_fields import OUTPUT_ONLY, READERS, UNSUPPORTED, parse_json, title
+from shared.task_fields import OUTPUT_ONLY, READERS, parse_json, title
 
 _FIELDS = task_pb2.Task.DESCRIPTOR.fields_by_name
 _VALIDATOR = protovalidate.Validator()
@@ -110,9 +110,9 @@ def test_what_is_not_quite_json_is_refused(text: str) -> None:
 
 
 def test_every_field_is_read_or_known_to_be_only_taskhubs() -> None:
-    assert set(READERS) | UNSUPPORTED | OUTPUT_ONLY == set(_FIELDS)
+    assert set(READERS) | OUTPUT_ONLY == set(_FIELDS)
     behaviors = {
         name: set(field.GetOptions().Extensions[field_behavior_pb2.field_behavior]) for name, field in _FIELDS.items()
     }
     only = {field_behavior_pb2.OUTPUT_ONLY, field_behavior_pb2.IDENTIFIER}
-    assert {name for name, found in behaviors.items() if found & only} | {"etag"} == OUTPUT_ONLY
+    assert {name for name, found in behaviors.items() if found & only} | {"etag"} == OUTPUT_ONLY | {"state"}
