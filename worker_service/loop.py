@@ -25,8 +25,10 @@ class Loop:
     """Does one thing again and again, in any number of copies, through any outage."""
 
     name: str
-    #: Seconds between two turns when there is nothing to do.
+    #: Seconds between two turns when there is little to do.
     pause: float = 1.0
+    #: How much a turn has to do for the next one to follow at once.
+    full: int = 1
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,7 +41,7 @@ class Loop:
     def run(self, stop: threading.Event) -> None:
         """Turns the crank until `stop` is set."""
         while not stop.is_set():
-            if self._turn() == 0:
+            if self._turn() < self.full:
                 self.wait(stop)
         self.reset()
 

@@ -50,3 +50,25 @@ def test_two_outages_are_told_apart() -> None:
 
 def test_a_mistake_of_ours_does_not_end_the_loop() -> None:
     assert _events([ValueError("ours"), None]) == ["loop_in_trouble", "loop_recovered"]
+
+
+class Batches(Crank):
+    full = 2
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__([None for _ in sizes])
+        self.sizes = sizes
+        self.waits: list[int] = []
+
+    def run_once(self) -> int:
+        super().run_once()
+        return self.sizes.pop(0)
+
+    def wait(self, stop: threading.Event) -> None:  # noqa: ARG002  the loop's signature
+        self.waits.append(len(self.sizes))
+
+
+def test_a_turn_that_was_not_full_is_followed_by_a_pause() -> None:
+    batches = Batches([2, 1, 2, 0])
+    batches.run(batches.stop)
+    assert batches.waits == [2, 0]
