@@ -83,11 +83,13 @@ def test_a_call_that_failed_leaves_its_key_free(api: Api, alice: Account) -> Non
     assert api.tasks.ReopenTask(request, metadata=metadata).state == task_pb2.Task.TODO
 
 
-def hold(connection: psycopg.Connection[tuple[object, ...]], account: Account, key: str) -> None:
+def hold(
+    connection: psycopg.Connection[tuple[object, ...]], account: Account, key: str, method: str = "CreateTask"
+) -> None:
     """Claims a key in a transaction that stays open, as another process in the middle of the call would."""
     parameters = {
         "idem_principal": account.name,
-        "idem_method": "/taskhub.v1.TaskService/CreateTask",
+        "idem_method": f"/taskhub.v1.TaskService/{method}",
         "idem_key": key,
         "idem_fingerprint": b"\0" * 32,
         "idem_response": b"",
@@ -131,6 +133,21 @@ def test_callers_that_wait_in_memory_hold_no_connection(api: Api, alice: Account
         other.rollback()
         assert len({call.result().name for call in waiting}) == 1
     assert tasks_of(api, alice) == 1
+
+
+def test_callers_of_any_method_that_wait_in_memory_hold_no_transaction(api: Api, alice: Account) -> None:
+    request = task_service_pb2.CompleteTaskRequest(name=api.task(alice).name)
+    with psycopg.connect(api.database_url) as other:
+        hold(other, alice, "line", "CompleteTask")
+        waiting = [
+            api.tasks.CompleteTask.future(request, metadata=alice.with_key("line"), timeout=PATIENCE) for _ in range(30)
+        ]
+        eventually(lambda: api.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=alice.metadata, timeout=PATIENCE)
+        idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskhub-api' AND state ~ '^idle in'"
+        assert api.execute(f"{idle} AND datname = current_database()") == [(0,)]
+        other.rollback()
+        assert {call.result().state for call in waiting} == {task_pb2.Task.DONE}
 
 
 def test_a_thousand_cancelled_calls_leave_nothing_behind(api: Api, alice: Account) -> None:
