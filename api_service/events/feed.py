@@ -29,8 +29,8 @@ log = structlog.get_logger()
 
 #: Seconds between two looks at the log that no NOTIFY has asked for: a lost one, or a pooler that delivers none.
 _POLL = 0.25
-#: Seconds between two tries to connect; for which a new stream waits for the first of them; which a look may take.
-_RETRY, _PATIENCE, _HANGING = 0.5, 0.8, 5.0
+#: Seconds between two tries to connect, and which a look may take.
+_RETRY, _HANGING = 0.5, 5.0
 #: Seconds for which the log is followed after the last stream has come or gone: clients reconnect.
 _LINGER = 30.0
 #: Events that are read at once; positions that are read again at the start, so that those who resume find them here.
@@ -87,6 +87,8 @@ class Feed:
     def __init__(self, settings: ApiSettings, database: Database, encode: Callable[[EventRow], bytes]) -> None:
         self._dsn = settings.direct_dsn
         self._limit = settings.watch_streams
+        #: A new stream waits for the feed's connection as any call does for one.
+        self._patience = settings.database_pool_timeout
         self._database = database
         self._encode = encode
         self._window = Window()
@@ -158,7 +160,7 @@ class Feed:
         self._left = time.monotonic()
         self._wanted.set()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 await self._live.wait()
         except TimeoutError:
             raise Unavailable from None
