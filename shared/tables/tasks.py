@@ -76,15 +76,18 @@ tasks = Table(
     Index("tasks_parent_id_idx", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
     # housekeeping
     Index("tasks_purge_time_idx", "purge_time", postgresql_where=text("purge_time IS NOT NULL")),
-    # ListTasks of one owner: newest first, by state, by due time (which is asked for state by state), deleted ones
+    # ListTasks of one owner: newest first, by state, by due time (which is asked for state by state), last changed
+    # first, deleted ones
     Index("tasks_owner_live_idx", "owner_id", "create_time", "id", postgresql_where=_LIVE),
     Index("tasks_owner_state_idx", "owner_id", "state", "create_time", "id", postgresql_where=_LIVE),
     Index("tasks_owner_due_idx", "owner_id", "state", "due_time", "id", postgresql_where=_LIVE),
+    Index("tasks_owner_changed_idx", "owner_id", "update_time", "id", postgresql_where=_LIVE),
     Index("tasks_owner_deleted_idx", "owner_id", "create_time", "id", postgresql_where=_DELETED),
     # the same of what others have assigned to somebody
     Index("tasks_assigned_live_idx", "assignee_id", "create_time", "id", postgresql_where=_ASSIGNED),
     Index("tasks_assigned_state_idx", "assignee_id", "state", "create_time", "id", postgresql_where=_ASSIGNED),
     Index("tasks_assigned_due_idx", "assignee_id", "state", "due_time", "id", postgresql_where=_ASSIGNED),
+    Index("tasks_assigned_changed_idx", "assignee_id", "update_time", "id", postgresql_where=_ASSIGNED),
     Index("tasks_assigned_deleted_idx", "assignee_id", "create_time", "id", postgresql_where=_ASSIGNED_DELETED),
     # what somebody has assigned to themselves: with the ones before, what is assigned to them
     Index("tasks_self_live_idx", "owner_id", "create_time", "id", postgresql_where=_SELF_ASSIGNED),
@@ -93,6 +96,7 @@ tasks = Table(
     Index("tasks_live_idx", "create_time", "id", postgresql_where=_ANY),
     Index("tasks_state_idx", "state", "create_time", "id", postgresql_where=_ANY),
     Index("tasks_due_idx", "state", "due_time", "id", postgresql_where=_ANY),
+    Index("tasks_changed_idx", "update_time", "id", postgresql_where=_ANY),
     Index("tasks_deleted_idx", "create_time", "id", postgresql_where=_ANY_DELETED),
     # filters by label and by words
     Index("tasks_labels_idx", "labels", postgresql_using="gin"),

@@ -29,6 +29,8 @@ COMMON = [
     (OPEN, "due_time"),
     (OPEN, "due_time desc"),
     ("", "due_time"),
+    ("", "update_time desc"),
+    ('update_time > "2024-01-03T00:00:00Z"', "update_time"),
     (f'({OPEN}) AND due_time < "2026-01-01T00:00:00Z"', "due_time"),
     ('create_time > "2024-01-03T00:00:00Z" AND create_time < "2024-01-03T01:00:00Z"', ""),
     (f'assignee = "users/{BIG}"', ""),
