@@ -45,6 +45,7 @@ from api_service.interceptors.observation import Observation
 from api_service.interceptors.rate_limit import RateLimits
 from api_service.interceptors.standard import Standard
 from api_service.interceptors.streams import Streams
+from api_service.interceptors.unread import CALLERS, GATEWAY, ReadingBounds
 from api_service.interceptors.validation import Validation
 from api_service.jobs.servicer import JobServicer
 from api_service.keys.aging import Aging
@@ -144,7 +145,7 @@ class Server:
             backend_address = f"{host}:{int(port) + index}"
             self._ports = {
                 settings.grpc_address: self._port(chain, Proxies()),
-                backend_address: self._port(chain, proxies),
+                backend_address: self._port(chain, proxies, GATEWAY),
             }
 
     def _add_servicers(self, secrets: Secrets, chain: Chain) -> None:
@@ -183,9 +184,9 @@ class Server:
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, chain)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(self._database, secrets), chain)
 
-    def _port(self, chain: Chain, proxies: Proxies) -> grpc.aio.Server:
+    def _port(self, chain: Chain, proxies: Proxies, bounds: ReadingBounds = CALLERS) -> grpc.aio.Server:
         server = grpc.aio.server(options=_options(self._settings))
-        server.add_generic_rpc_handlers((chain.port(proxies), self._standard))
+        server.add_generic_rpc_handlers((chain.port(proxies, bounds), self._standard))
         return server
 
     async def run(self, parent: int | None = None) -> None:
@@ -278,9 +279,11 @@ def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_metadata_size", 16 * 1024),
-        ("grpc.max_concurrent_streams", 1000),
-        # Calls on it may end: each has a deadline, or a token that expires.
+        # Of each, an answer may wait to be read. Clients of gRPC let further calls wait, Envoy opens more connections.
+        ("grpc.max_concurrent_streams", 250),
         ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
+        # Calls on it may end: each has a deadline, or a token that expires. What is left then, nobody reads.
+        ("grpc.max_connection_age_grace_ms", int(settings.longest_call * 1000)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

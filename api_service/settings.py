@@ -123,6 +123,11 @@ class ApiSettings(Settings):
         return authorities
 
     @property
+    def longest_call(self) -> float:
+        """Seconds after which a call has ended, if its caller reads what we say."""
+        return max(self.maximum_deadline, self.upload_deadline, float(self.access_token_seconds)) + 60
+
+    @property
     def rate_limit_redis(self) -> str | None:
         """The URL of the Redis that counts calls; None if there is none, since the broker is something else."""
         url = (self.rate_limit_url or self.broker_url).get_secret_value()

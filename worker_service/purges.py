@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.events import SYSTEM, TASK_PURGED, TASK_SUBJECT
 from shared.files import DELETE_ABANDONED
+from shared.orphans import DELETE_OWNED, UNASSIGN, orphans
 from worker_service.database import Connection
 from worker_service.settings import WorkerSettings
 
@@ -22,6 +23,23 @@ BATCH = 500
 
 #: So that whoever a task was assigned to may know that it is gone.
 _UNASSIGNED = "jsonb_build_array(assignee_kind || '/' || assignee_id, NULL)"
+
+
+def orphaned(connection: Connection, account: uuid.UUID) -> Iterator[int]:
+    """What DeleteUser has left of very many tasks: those that a deleted account owns, and those that it was to do."""
+    row = connection.execute(
+        """
+        SELECT 'users/' || id AS name, delete_time, purge_time FROM users WHERE id = %(id)s AND delete_time IS NOT NULL
+        UNION ALL
+        SELECT 'serviceAccounts/' || id, delete_time, purge_time FROM service_accounts
+        WHERE id = %(id)s AND delete_time IS NOT NULL
+        """,
+        {"id": account},
+    ).fetchone()
+    if row is not None:
+        parameters = orphans(account, row["name"], SYSTEM, row["delete_time"], row["purge_time"])
+        for statement in (DELETE_OWNED, UNASSIGN):
+            yield from _batches(connection, statement, **parameters)
 
 
 def tasks(connection: Connection, _: WorkerSettings) -> Iterator[int]:

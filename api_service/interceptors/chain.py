@@ -14,13 +14,13 @@ from typing import Any
 import grpc
 
 from api_service.call import REQUEST_ID, Call, StreamCall
-from api_service.interceptors.errors import details, message, status_code
+from api_service.interceptors.errors import details, forget_frames, message, status_code
 from api_service.interceptors.steps import Handler, Step
 from api_service.interceptors.streams import sending
-from api_service.interceptors.unread import Unread
+from api_service.interceptors.unread import CALLERS, ReadingBounds, Unread
 from api_service.methods import Method
 from api_service.origin import Proxies
-from shared.errors import TaskHubError
+from shared.errors import AnswersUnread, TaskHubError
 
 
 class Port(grpc.GenericRpcHandler):
@@ -41,20 +41,19 @@ class Chain:
         self._methods = methods
         self._steps = steps
         self._handlers: dict[str, Handler] = {}
-        self._unread = Unread()
 
-    def port(self, proxies: Proxies) -> Port:
+    def port(self, proxies: Proxies, bounds: ReadingBounds = CALLERS) -> Port:
         """Returns what a port serves, once all servicers are there. `proxies` are believed about the caller's address.
+
+        `bounds` say how much may wait there for callers who do not read.
 
         Without a deserializer the bytes reach us as they came: what does not parse is the caller's fault, where the
         library would answer INTERNAL. And to grpc every method takes a stream, so that a call begins before its message
         is there: otherwise one that never sends it would have no deadline of ours.
         """
+        unread = Unread(bounds)
         return Port(
-            {
-                path: _handler(self._methods[path], inner, proxies, self._unread)
-                for path, inner in self._handlers.items()
-            }
+            {path: _handler(self._methods[path], inner, proxies, unread) for path, inner in self._handlers.items()}
         )
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
@@ -97,10 +96,14 @@ def _adapt(method: Method, inner: Handler, proxies: Proxies, unread: Unread) -> 
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         call = Call(method, _metadata(context), deadline, context.peer, proxies)
         try:
+            unread.admit(context)
             response = await inner(requests if method.client_streaming else context.read, call)
             answer: bytes = response if isinstance(response, bytes) else response.SerializeToString()
-            unread.add(answer, context)
+            if not unread.add(len(answer), context):
+                response, answer = None, b""
+                raise AnswersUnread
         except TaskHubError as error:
+            forget_frames(error)
             trailing = (*details(error), (REQUEST_ID, call.request_id))
             return await context.abort(status_code(error), message(error), trailing)  # type: ignore[no-any-return]
         if call.initial_metadata:
@@ -128,6 +131,7 @@ def _adapt_stream(method: Method, inner: Handler, proxies: Proxies) -> Callable[
         try:
             await inner(context.read, call)
         except TaskHubError as error:
+            forget_frames(error)
             trailing = (*details(error), (REQUEST_ID, call.request_id))
             await context.abort(status_code(error), message(error), trailing)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))

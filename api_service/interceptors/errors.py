@@ -72,6 +72,17 @@ def translate(error: Exception, method: Method) -> TaskHubError:
     return TaskHubError()
 
 
+def forget_frames(error: BaseException) -> None:
+    """Lets go of what the frames that an error came through hold: requests and answers of megabytes.
+
+    grpc keeps the exception of an aborted call in a cycle with its context, until the garbage collector comes by.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+
+
 def status_code(error: TaskHubError) -> grpc.StatusCode:
     """Returns grpc's name for the status of `error`."""
     return grpc.StatusCode[error.code.name]

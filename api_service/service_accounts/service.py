@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from api_service.accounts import queries as accounts
+from api_service.accounts import service as accounts
 from api_service.accounts.retention import PURGE_AFTER
 from api_service.audit import Actor
 from api_service.database import Connection
@@ -68,8 +68,7 @@ async def delete(connection: Connection, actor: Actor, id_: uuid.UUID, etag: str
     changes = {"delete_time": [None, now.isoformat()]}
     await queries.update(connection, gone, actor.event(events.SERVICE_ACCOUNT_DELETED, gone.name, gone.id, changes))
     await queries.revoke_keys(connection, gone.id)
-    await accounts.delete_tasks(connection, gone.id, actor.principal.name, now, now + PURGE_AFTER)
-    await accounts.unassign(connection, gone.name, gone.id, actor.principal.name)
+    await accounts.leave_tasks(connection, gone.id, gone.name, actor.principal.name, now, now + PURGE_AFTER)
     return gone
 
 

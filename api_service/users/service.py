@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from api_service.accounts import queries as accounts
+from api_service.accounts import service as accounts
 from api_service.accounts.retention import PURGE_AFTER
 from api_service.audit import UNTOLD, Actor
 from api_service.database import Connection
@@ -75,8 +75,7 @@ async def delete(connection: Connection, actor: Actor, name: str, etag: str) -> 
     changes = {"delete_time": [None, now.isoformat()]}
     event = actor.event(events.USER_DELETED, user.name, user.id, changes)
     await queries.anonymise(connection, gone, user.email, event)
-    await accounts.delete_tasks(connection, user.id, actor.principal.name, now, now + PURGE_AFTER)
-    await accounts.unassign(connection, user.name, user.id, actor.principal.name)
+    await accounts.leave_tasks(connection, user.id, user.name, actor.principal.name, now, now + PURGE_AFTER)
     return gone
 
 

@@ -108,7 +108,8 @@ class UserServiceServicer:
     def DeleteUser(self, request, context):
         """Deletes an account, one's own or, for administrators, anybody's. Address, name, password, sessions and links are
         gone at once, and the address can be registered again; access tokens are refused within seconds. The tasks that
-        the account owned are deleted, and go with what is left of it 30 days later. There is no way back.
+        the account owned are deleted, and go with what is left of it 30 days later. There is no way back. Of more than
+        10,000 tasks the newer ones are deleted by a job that begins at once.
 
         Takes an idempotency key; but whoever deletes their own account has no token to send the call again with: that is
         UNAUTHENTICATED (TOKEN_INVALID), and may be taken for done. Errors: NOT_FOUND, also for a deleted account; ABORTED

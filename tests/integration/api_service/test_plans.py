@@ -24,9 +24,11 @@ from api_service.service_accounts import queries as robots
 from api_service.sessions import queries as sessions
 from api_service.tasks import queries as tasks
 from api_service.users import queries as users
+from shared.orphans import orphans
 
 ID = uuid.uuid4()
 NOW = datetime.now(UTC)
+ORPHANS = orphans(ID, "users/1", "users/1", NOW, NOW) | {"limit": 10_000}
 ENDING = sessions.Ending("revoked", f"users/{ID}", Origin("127.0.0.1", "test"))
 
 
@@ -86,8 +88,8 @@ QUERIES: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "robots.count_live_keys": lambda c: robots.count_live_keys(c, ID),
     "robots.lock_key": lambda c: robots.lock_key(c, ID, ID),
     "exchange.key": lambda c: exchange.key(c, ID),
-    "accounts.unassign": lambda c: accounts.unassign(c, "users/1", ID, "users/1"),
-    "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ID, "users/1", NOW, NOW),
+    "accounts.unassign": lambda c: accounts.unassign(c, ORPHANS),
+    "accounts.delete_tasks": lambda c: accounts.delete_tasks(c, ORPHANS),
     "auth.user_by_email": lambda c: auth.user_by_email(c, "a@example.com"),
     "auth.extend_registration": lambda c: auth.extend_registration(c, ID, 60),
     "auth.pending_registrations": lambda c: auth.pending_registrations(c, "a@example.com"),

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from taskhub.v1 import auth_service_pb2, task_service_pb2, user_pb2, user_service_pb2
 
+from api_service.accounts.service import AT_ONCE
 from shared.crypto import Secrets
 from tests.support.api import PASSWORD, SECRET, Account, Api, refused
 from tests.support.servers import Postgres, Processes, eventually
@@ -261,3 +262,18 @@ def test_accounts_are_listed_by_address_and_state(api: Api, alice: Account, bob:
     assert alice.name in listed(show_deleted=True)
     assert alice.name in listed(show_deleted=True, state="DELETED")
     assert listed(state="DELETED") == []
+
+
+def test_the_owner_of_very_many_tasks_waits_for_no_more_than_some(api: Api, alice: Account) -> None:
+    api.execute(
+        "INSERT INTO tasks (id, owner_id, title) SELECT gen_random_uuid(), %s, 'x' FROM generate_series(1, %s)",
+        (alice.id, AT_ONCE + 20),
+    )
+    api.users.DeleteUser(user_service_pb2.DeleteUserRequest(name="users/me"), metadata=alice.metadata)
+    left = "SELECT count(*) FROM tasks WHERE owner_id = %s AND delete_time IS NULL"
+    assert api.execute(left, (alice.id,)) == [(20,)]
+    assert api.execute("SELECT count(*) FROM events WHERE owner_id = %s AND kind = 'task.deleted'", (alice.id,)) == [
+        (AT_ONCE,)
+    ]
+    # The rest is housekeeping's, which does not wait for its hour.
+    assert api.execute("SELECT 1 FROM jobs WHERE args ->> 'account' = %s AND schedule_time <= now()", (str(alice.id),))

@@ -38,8 +38,8 @@ def _aged(days: float) -> uuid.UUID:
     return uuid.UUID(int=(millis << 80) | (new_id().int & (2**80 - 1)))
 
 
-def _keep_house(settings: WorkerSettings, jobs: Jobs) -> dict[str, Any]:
-    id_ = jobs.enqueue(HOUSEKEEPING)
+def _keep_house(settings: WorkerSettings, jobs: Jobs, **args: str) -> dict[str, Any]:
+    id_ = jobs.enqueue(HOUSEKEEPING, args=args)
     runner = Runner(settings, installed(), Secrets(KEY), Tracer("test", None))
     runner.run(HOUSEKEEPING.queue)
     runner.close()
@@ -115,6 +115,31 @@ def test_deleted_accounts_go_after_their_time_and_after_their_tasks(settings: Wo
     assert _ids(jobs, "principals") == _ids(jobs, "users") == {live, later, owner}
     assert task not in _ids(jobs, "tasks")
     assert brought_back in _ids(jobs, "tasks")
+
+
+def test_what_a_deleted_account_still_owned_is_deleted_with_its_times(settings: WorkerSettings, jobs: Jobs) -> None:
+    live, gone = jobs.user("live@example.com"), jobs.user("gone@example.com")
+    left = {_task(jobs, gone) for _ in range(5)}
+    kept = _task(jobs, live)
+    jobs.connection.execute("UPDATE tasks SET assignee_id = %s, assignee_kind = 'users' WHERE id = %s", [gone, kept])
+    jobs.connection.execute(
+        "UPDATE users SET email = NULL, password_hash = '', display_name = '', delete_time = now() - interval '1 day',"
+        " purge_time = now() + interval '29 days' WHERE id = %s",
+        [gone],
+    )
+    assert _keep_house(settings, jobs, account=str(gone))["orphaned"] == 6
+    rows = jobs.connection.execute(
+        "SELECT tasks.id FROM tasks JOIN users ON users.id = owner_id"
+        " WHERE tasks.delete_time = users.delete_time AND tasks.purge_time = users.purge_time"
+    )
+    assert {row["id"] for row in rows} == left
+    task = jobs.connection.execute("SELECT assignee_id, delete_time FROM tasks WHERE id = %s", [kept]).fetchone()
+    assert task == {"assignee_id": None, "delete_time": None}
+    told = jobs.connection.execute("SELECT kind, actor, resource FROM events WHERE kind ~ '^task' ORDER BY kind")
+    assert [(row["kind"], row["actor"]) for row in told] == [("task.deleted", "system")] * 5 + [
+        ("task.updated", "system")
+    ]
+    assert _keep_house(settings, jobs, account=str(live))["orphaned"] == 0
 
 
 def test_expired_idempotency_records_go(settings: WorkerSettings, jobs: Jobs) -> None:
