@@ -119,6 +119,9 @@ class Credentials:
         """Mails a link to the new address and a notice to the old one; an address that is taken gets a notice too."""
         if email == account.email:
             raise EmailUnchanged
+        # Held until the commit: a change of the password comes before, or finds this link and drops it.
+        if await sessions.lock_role(connection, user.id, account.password_version) is None:
+            raise PasswordWrong("current_password")
         await self._admit(connection, user)
         id_ = new_id()
         await queries.drop_links(connection, user.id)  # only the newest counts

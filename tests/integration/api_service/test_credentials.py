@@ -158,6 +158,19 @@ def test_a_sign_in_that_checked_the_old_password_comes_too_late(api: Api, alice:
         assert signing_in.result(PATIENCE).reason == "CREDENTIALS_INVALID"
 
 
+def test_a_change_of_address_that_checked_the_old_password_comes_too_late(api: Api, alice: Account, email: str) -> None:
+    """Whoever knew the password would have had a link to take the account with, after its owner had changed it."""
+    with psycopg.connect(api.database_url) as connection, ThreadPoolExecutor(1) as callers:
+        connection.execute("UPDATE users SET password_version = password_version + 1 WHERE id = %s", (alice.id,))
+        asking = callers.submit(refused, api.auth.ChangeEmail, move(email), metadata=alice.metadata)
+        eventually(
+            lambda: api.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or asking.done()
+        )
+        connection.commit()
+        assert asking.result(10).reason == "PASSWORD_WRONG"
+    assert api.execute("SELECT 1 FROM links WHERE user_id = %s", (alice.id,)) == []
+
+
 def test_a_forgotten_password_is_chosen_anew_and_ends_every_session(api: Api, alice: Account) -> None:
     ask_reset(api, alice.email.upper())
     [link] = links(api, "reset-password", "user_id", alice.id)

@@ -122,7 +122,11 @@ def test_the_link_in_a_mail_opens_a_page_that_posts_only_when_asked(gateway: Gat
     script = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert gateway.ask("POST", page, "{}").status == 404
 
 
