@@ -76,6 +76,7 @@ class Streams:
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
         self._open: set[StreamCall] = set()
+        self._draining = False
 
     def wrap(self, method: Method, following: Handler) -> Handler:
         """Returns a handler that knows when a stream is open; other calls pass untouched."""
@@ -100,7 +101,9 @@ class Streams:
             await self.run_once()
 
     async def run_once(self) -> None:
-        """Ends the streams whose token is over, and those whose caller does not read."""
+        """Ends the streams whose token is over, those whose caller does not read, and in the end all that have none."""
+        if self._draining:
+            self.drain()
         stalled = time.monotonic() - STALLED
         for call in list(self._open):
             if call.waiting_since is not None and call.waiting_since < stalled:
@@ -112,7 +115,8 @@ class Streams:
                     call.end(error)
 
     def drain(self) -> None:
-        """Ends those that have no end of their own; the others may finish."""
+        """Ends those that have no end of their own, also if they are only about to begin; the others may finish."""
+        self._draining = True
         for call in self._open:
             if call.farewell is not None:
                 call.end(Draining())

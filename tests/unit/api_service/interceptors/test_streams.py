@@ -236,6 +236,24 @@ async def test_a_stream_has_its_callers_deadline_and_no_other() -> None:
         await until(lambda: len(served.notes) == 2)
 
 
+async def test_a_stream_that_was_about_to_begin_when_the_server_drains_is_ended_as_well() -> None:
+    async def endless(_: Served) -> AsyncIterator[StringValue]:
+        yield StringValue(value="first")
+        await asyncio.Event().wait()
+
+    async with serving(endless) as served:
+        served.streams.drain()
+        call = served.down(timeout=PATIENCE)
+        assert StringValue.FromString(await call.read()).value == "first"
+        [begun] = served.streams._open  # noqa: SLF001  the servicer's own side of it
+        begun.farewell = lambda _: StringValue(value="farewell")
+        await served.streams.run_once()
+        assert StringValue.FromString(await call.read()).value == "farewell"
+        with pytest.raises(grpc.RpcError) as caught:
+            await call.read()
+        assert refusal(caught.value).reason == "SERVER_DRAINING"
+
+
 async def test_a_caller_that_does_not_read_is_cut_and_nothing_is_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def plenty(served: Served) -> AsyncIterator[StringValue]:
         while True:
