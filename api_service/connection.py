@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Generator
+from functools import cached_property
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
@@ -30,6 +31,11 @@ class WatchedConnection(AsyncConnection[tuple[Any, ...]]):
     _watched: asyncio.AbstractEventLoop | None = None
     _socket = -1
     _poll: select.poll | None = None
+
+    @cached_property
+    def statements(self) -> dict[Any, bytes]:
+        """The names of what is prepared here (see `prepared`), what was used last behind."""
+        return {}
 
     async def wait(
         self,

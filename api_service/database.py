@@ -37,7 +37,7 @@ class Database:
         options = (
             f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
             f" -c lock_timeout={int(settings.lock_timeout * 1000)}"
-            " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+            " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC -c client_encoding=UTF8"
         )
         self._pool = Pool(
             settings.dsn,

@@ -133,7 +133,7 @@ class Loan:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> WatchedConnection:
         """Takes one, or waits for one."""
         self._connection = await self._pool.take()
         return self._connection

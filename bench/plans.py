@@ -15,9 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection
-
-from api_service.database import Connection
+from api_service.connection import WatchedConnection
 from api_service.keyset import pack, unpack
 from api_service.tasks.listing import Query, TaskList, count, count_query, page, page_query, place, task_list
 from bench.__main__ import RESULTS
@@ -88,7 +86,7 @@ QUESTIONS = [
 ]
 
 
-async def _place(connection: Connection, question: Question) -> list[Any] | None:
+async def _place(connection: WatchedConnection, question: Question) -> list[Any] | None:
     """Returns a place in the middle of the list, found as a page token would have it."""
     list_, after = question.list(), None
     for _ in range(question.depth // STEP):
@@ -97,7 +95,7 @@ async def _place(connection: Connection, question: Question) -> list[Any] | None
     return after
 
 
-async def _asked(connection: AsyncConnection[Any], question: Question) -> tuple[list[float], str]:
+async def _asked(connection: WatchedConnection, question: Question) -> tuple[list[float], str]:
     list_, after = question.list(), await _place(connection, question)
     times = []
     for _ in range(RUNS):
@@ -108,7 +106,7 @@ async def _asked(connection: AsyncConnection[Any], question: Question) -> tuple[
     return times, await _plan(connection, query)
 
 
-async def _plan(connection: Connection, query: Query) -> str:
+async def _plan(connection: WatchedConnection, query: Query) -> str:
     cursor = await connection.execute("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + query.statement, query.parameters)
     return "\n".join(row[0] for row in await cursor.fetchall())
 
@@ -116,7 +114,7 @@ async def _plan(connection: Connection, query: Query) -> str:
 async def _report(url: str) -> str:
     table = ["| list | filter, order | median | slowest of seven |", "| --- | --- | --- | --- |"]
     plans = []
-    async with await AsyncConnection.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
+    async with await WatchedConnection.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
         for question in QUESTIONS:
             times, plan = await _asked(connection, question)
             words = ", ".join(f"`{each}`" for each in (question.filter, question.order_by) if each)

@@ -14,9 +14,11 @@ from functools import lru_cache
 from itertools import chain, product
 from typing import Any, NamedTuple
 
+from api_service.connection import WatchedConnection
 from api_service.database import Connection
 from api_service.keyset import Column, Order, Range, parse_order
-from api_service.tasks.row import COLUMNS, Row, RowCursor
+from api_service.prepared import Statement
+from api_service.tasks.row import ADAPTERS, COLUMNS, Raw, Row, RowCursor
 from shared.filters.compile import Condition
 from shared.filters.tasks import task_filter
 from shared.states import TaskState
@@ -98,45 +100,51 @@ def _scope(list_: TaskList) -> tuple[Scope, uuid.UUID | None]:
 
 
 class Query(NamedTuple):
-    """A statement, its values, and whether to prepare it; None if it comes often."""
+    """A statement and its values."""
 
     statement: str
     parameters: dict[str, Any]
-    prepare: bool | None
 
 
-async def page(connection: Connection, list_: TaskList, after: Sequence[Any] | None, limit: int) -> list[Row]:
-    """Returns up to `limit` tasks that come after the place `after` in the order of the list."""
-    statement, parameters, prepare = page_query(list_, after, limit)
+async def page(connection: WatchedConnection, list_: TaskList, after: Sequence[Any] | None, limit: int) -> list[Raw]:
+    """Returns up to `limit` tasks that come after the place `after` in the order of the list, each what makes a Row."""
+    statement, parameters = _asked(list_, after, limit)
+    if not list_.condition.parameters:
+        return await statement.fetch(connection, parameters)
+    # A filter is planned for its values: a common word and a rare one are not found in the same way.
     cursor = RowCursor(connection)
-    await cursor.execute(statement, parameters, prepare=prepare, binary=True)
+    await cursor.execute(statement.sql, parameters, prepare=False, binary=True)
     return await cursor.fetchall()
 
 
-def place(list_: TaskList, row: Row) -> list[Any]:
-    """Returns where the row stands in the order of the list."""
-    return [row.value(column.name) for column in list_.order.columns]
+def place(list_: TaskList, row: Raw) -> list[Any]:
+    """Returns where a row of the page stands in the order of the list."""
+    task = Row._make(row)
+    return [task.value(column.name) for column in list_.order.columns]
 
 
 async def count(connection: Connection, list_: TaskList) -> int:
     """Returns how many tasks the list has, or one more than MAX_COUNT where there are more than that."""
-    statement, parameters, prepare = count_query(list_)
-    cursor = await connection.execute(statement, parameters, prepare=prepare)
+    statement, parameters = count_query(list_)
+    cursor = await connection.execute(statement, parameters, prepare=False)
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 
 def page_query(list_: TaskList, after: Sequence[Any] | None, limit: int) -> Query:
     """Returns what `page` asks."""
+    statement, parameters = _asked(list_, after, limit)
+    return Query(statement.sql, parameters)
+
+
+def _asked(list_: TaskList, after: Sequence[Any] | None, limit: int) -> tuple[Statement, dict[str, Any]]:
     scope, whose = _scope(list_)
     parameters = {"limit": limit, "whose": whose, **list_.condition.parameters}
     absent = None
     if after is not None:
         parameters |= list_.order.parameters(after)
         absent = tuple(value is None for value in after)
-    statement = _page(list_.condition, list_.order, absent, scope, deleted=list_.show_deleted)
-    # A filter is planned for its values: a common word and a rare one are not found in the same way.
-    return Query(statement, parameters, prepare=False if list_.condition.parameters else None)
+    return _page(list_.condition, list_.order, absent, scope, deleted=list_.show_deleted), parameters
 
 
 def count_query(list_: TaskList) -> Query:
@@ -148,20 +156,24 @@ def count_query(list_: TaskList) -> Query:
     )
     parameters = {"limit": MAX_COUNT + 1, "whose": whose, **list_.condition.parameters}
     statement = f"SELECT count(*) FROM (SELECT FROM ({branches}) AS found LIMIT %(limit)s) AS counted"
-    return Query(statement, parameters, prepare=False)
+    return Query(statement, parameters)
 
 
 @lru_cache(maxsize=1024)
-def _page(condition: Condition, order: Order, absent: tuple[bool, ...] | None, scope: Scope, *, deleted: bool) -> str:
+def _page(
+    condition: Condition, order: Order, absent: tuple[bool, ...] | None, scope: Scope, *, deleted: bool
+) -> Statement:
     by_state = order.by("due_time", "id")
     branches = [
         f"FROM tasks{where} ORDER BY {order.sql()} LIMIT %(limit)s"
         for where in _branches(condition, order.ranges(absent), ALL_STATES if by_state else [], scope, deleted=deleted)
     ]
     if len(branches) == 1:
-        return f"SELECT {COLUMNS} {branches[0]}"
+        return Statement(f"SELECT {COLUMNS} {branches[0]}", ADAPTERS)
     found = " UNION ALL ".join(f"(SELECT * {branch})" for branch in branches)
-    return f"SELECT {COLUMNS} FROM ({found}) AS found ORDER BY {order.sql(nulls=True)} LIMIT %(limit)s"
+    return Statement(
+        f"SELECT {COLUMNS} FROM ({found}) AS found ORDER BY {order.sql(nulls=True)} LIMIT %(limit)s", ADAPTERS
+    )
 
 
 def _branches(

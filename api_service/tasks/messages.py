@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 from google.protobuf.timestamp_pb2 import Timestamp
 from taskhub.v1 import task_pb2, task_service_pb2
 
-from api_service.database import loads
-from api_service.tasks.row import EPOCH, Row
 from api_service.tasks.task import NORMAL, Task
 from api_service.wire import get_time, set_time
 from shared.errors import InvalidArgument
@@ -44,55 +42,6 @@ def to_message(task: Task) -> task_pb2.Task:
         message.parent_task = task.parent_task or ""
     _set_times(message, task)
     return message
-
-
-def add_rows(response: task_service_pb2.ListTasksResponse, rows: Iterable[Row]) -> None:
-    """Adds rows of a list to the page, as `to_message` would show the tasks."""
-    add = response.tasks.add
-    for (
-        name, title, description, state, priority, labels, due_time, remind_time, owner, assignee, parent_task,
-        create_time, update_time, complete_time, delete_time, purge_time, etag,
-    ) in rows:  # fmt: skip
-        message = add(name=name, title=title, state=state, priority=PRIORITIES[priority], owner=owner, etag=etag)
-        _set_moment(message.create_time, create_time)
-        _set_moment(message.update_time, update_time)
-        if description:
-            message.description = description
-        if labels != "{}":
-            field = message.labels
-            for key, value in loads(labels).items():
-                field[key] = value
-        if assignee is not None:
-            message.assignee = assignee
-        if parent_task is not None:
-            message.parent_task = parent_task
-        _set_rare_times(message, due_time, remind_time, complete_time, delete_time, purge_time)
-
-
-def _set_rare_times(
-    message: task_pb2.Task,
-    due: int | None,
-    remind: int | None,
-    complete: int | None,
-    delete: int | None,
-    purge: int | None,
-) -> None:
-    if due is not None:
-        _set_moment(message.due_time, due)
-    if remind is not None:
-        _set_moment(message.remind_time, remind)
-    if complete is not None:
-        _set_moment(message.complete_time, complete)
-    if delete is not None:
-        _set_moment(message.delete_time, delete)
-    if purge is not None:
-        _set_moment(message.purge_time, purge)
-
-
-def _set_moment(field: Timestamp, since: int) -> None:
-    seconds, micros = divmod(since, 1_000_000)
-    field.seconds = EPOCH + seconds
-    field.nanos = micros * 1000
 
 
 def _set_times(message: task_pb2.Task, task: Task) -> None:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncCursor, adapters
 from psycopg.adapt import AdaptersMap
+from psycopg.rows import tuple_row
 from psycopg.types.numeric import Int8BinaryLoader
+from psycopg.types.string import ByteaBinaryLoader
 
 from shared.ids import parse_name
 
@@ -17,37 +19,45 @@ EPOCH = 946_684_800
 
 _EPOCH = datetime.fromtimestamp(EPOCH, UTC)
 
+#: A `Row` before it is one: a page is encoded from these, and only the last of them is looked at otherwise.
+Raw = tuple[Any, ...]
+
 
 class Row(NamedTuple):
-    """What `COLUMNS` select, in their order. Absent names and times are None; times are microseconds since `EPOCH`."""
+    """What `COLUMNS` select, in their order. Absent names and times are None; times are microseconds since `EPOCH`.
 
-    name: str
-    title: str
-    description: str
-    state: str
+    Texts are UTF-8, as PostgreSQL sends and the contract wants them.
+    """
+
+    name: bytes
+    title: bytes
+    description: bytes
+    state: bytes
     priority: int
     #: JSON.
-    labels: str
+    labels: bytes
     due_time: int | None
     remind_time: int | None
-    owner: str
-    assignee: str | None
-    parent_task: str | None
+    owner: bytes
+    assignee: bytes | None
+    parent_task: bytes | None
     create_time: int
     update_time: int
     complete_time: int | None
     delete_time: int | None
     purge_time: int | None
-    etag: str
+    etag: bytes
 
     @property
     def id(self) -> uuid.UUID:
         """The key."""
-        return parse_name("tasks", self.name)
+        return parse_name("tasks", self.name.decode())
 
     def value(self, column: str) -> Any:
         """Returns what a column that lists can be ordered by holds, as a query takes it."""
         value = getattr(self, column)
+        if isinstance(value, bytes):
+            return value.decode()
         return _EPOCH + timedelta(microseconds=value) if column.endswith("_time") and value is not None else value
 
 
@@ -63,17 +73,19 @@ _EXPRESSIONS = {
 #: What stands between SELECT and FROM.
 COLUMNS = ", ".join(f"{_EXPRESSIONS[field]} AS {field}" if field in _EXPRESSIONS else field for field in Row._fields)
 
-_ADAPTERS = AdaptersMap(adapters)
-_ADAPTERS.register_loader("timestamptz", Int8BinaryLoader)
+#: How `COLUMNS` are read. A string of each text and a datetime of each time would only be taken apart again.
+ADAPTERS = AdaptersMap(adapters)
+ADAPTERS.register_loader("timestamptz", Int8BinaryLoader)
+ADAPTERS.register_loader("text", ByteaBinaryLoader)
 
 
-class RowCursor(AsyncCursor[Row]):
-    """Reads binary results of `COLUMNS`. Making a datetime of each time, only to take it apart, costs as much again."""
+class RowCursor(AsyncCursor[Raw]):
+    """Reads binary results of `COLUMNS`, for what is not worth preparing."""
 
     def __init__(self, connection: Any) -> None:
-        super().__init__(connection, row_factory=lambda _: Row._make)
+        super().__init__(connection, row_factory=tuple_row)
 
     @property
     def adapters(self) -> AdaptersMap:
-        """The same for all: psycopg's, but for the times."""
-        return _ADAPTERS
+        """The same for all."""
+        return ADAPTERS

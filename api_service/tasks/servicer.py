@@ -17,9 +17,10 @@ from api_service.paging import Pager, page_size
 from api_service.tasks import history, listing, service
 from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
+from api_service.tasks.encoding import encode
 from api_service.tasks.events import to_event
 from api_service.tasks.files import TaskFiles
-from api_service.tasks.messages import add_rows, new_fields, to_message
+from api_service.tasks.messages import new_fields, to_message
 from api_service.tasks.requests import edit, removal
 from api_service.tasks.task import Task
 from api_service.tasks.watch import TaskWatcher
@@ -62,9 +63,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         async with self._database.connection() as connection:
             return to_message(await service.get(connection, call.principal, parse_name("tasks", request.name)))
 
-    async def ListTasks(
-        self, request: task_service_pb2.ListTasksRequest, call: Call
-    ) -> task_service_pb2.ListTasksResponse:
+    async def ListTasks(self, request: task_service_pb2.ListTasksRequest, call: Call) -> bytes:
         """One round trip: a row more than the page says whether there is a next one. Counting takes a second one."""
         list_ = service.task_list(call.principal, request.filter, request.order_by, show_deleted=request.show_deleted)
         pager = Pager(self._secrets, call, request)
@@ -73,13 +72,12 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         async with self._database.connection() as connection:
             rows = await listing.page(connection, list_, unpack(cursor) if cursor else None, size + 1)
             total = await listing.count(connection, list_) if request.include_total_size else 0
-        response = task_service_pb2.ListTasksResponse(
-            total_size=min(total, listing.MAX_COUNT), total_size_exceeded=total > listing.MAX_COUNT
+        rest = task_service_pb2.ListTasksResponse(
+            next_page_token=pager.token(pack(listing.place(list_, rows[size - 1]))) if len(rows) > size else "",
+            total_size=min(total, listing.MAX_COUNT),
+            total_size_exceeded=total > listing.MAX_COUNT,
         )
-        add_rows(response, rows[:size])
-        if len(rows) > size:
-            response.next_page_token = pager.token(pack(listing.place(list_, rows[size - 1])))
-        return response
+        return encode(rows[:size]) + rest.SerializeToString()
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:
         """Reads the mask before anything is locked."""

@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from api_service.connection import WatchedConnection
 from api_service.keyset import pack, unpack
 from api_service.tasks.listing import TaskList, page, page_query, place, task_list
-from api_service.tasks.row import Row
+from api_service.tasks.row import Raw
 from bench.tasks import BIG, PARENT, fill
 from tests.support.servers import Postgres
 
@@ -43,10 +44,10 @@ COMMON = [
 ]
 
 
-async def read(url: str, list_: TaskList, after: Sequence[Any] | None) -> tuple[list[dict[str, Any]], list[Row]]:
+async def read(url: str, list_: TaskList, after: Sequence[Any] | None) -> tuple[list[dict[str, Any]], list[Raw]]:
     """Returns what every scan touched on the way to a page, and the page."""
     query = page_query(list_, after, LIMIT)
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WatchedConnection.connect(url, autocommit=True) as connection:
         cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.statement}", query.parameters)
         [[[explained]]] = await cursor.fetchall()
         return list(_scans(explained["Plan"])), await page(connection, list_, after, LIMIT)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api_service.connection import WatchedConnection
 from api_service.keyset import pack, unpack
 from api_service.tasks.listing import ORDERS, page, place, task_list
 from api_service.tasks.row import Row
@@ -77,8 +78,8 @@ def _number(value: Any) -> float:
     match value:
         case uuid.UUID():
             return value.int
-        case str():
-            return ["a", "b b", "c"].index(value)
+        case bytes():
+            return [b"a", b"b b", b"c"].index(value)
     return value or 0
 
 
@@ -89,7 +90,7 @@ async def pages(connection: Any, order_by: str, size: int, between: Callable[[],
     after = None
     while True:
         tasks = await page(connection, list_, after, size + 1)
-        found += tasks[:size]
+        found += map(Row._make, tasks[:size])
         if len(tasks) <= size:
             return found
         after = unpack(pack(place(list_, tasks[size - 1])))
@@ -100,7 +101,7 @@ def run(url: str, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     """Runs something on a connection of its own."""
 
     async def connected() -> Any:
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WatchedConnection.connect(url, autocommit=True) as connection:
             return await work(connection)
 
     return asyncio.run(connected())
