@@ -28,6 +28,9 @@ CALLERS = 48
 METHODS = {method.path.removeprefix("/taskhub.v1."): method for method in methods()}
 #: What says that something broke, and not that something was wrong with the request.
 BROKEN = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
+#: What grpc's client says now and then where the server ended an upload early, in place of the server's answer
+#: (grpc#36066).
+LOST = "Internal error from Core"
 HEADERS = (
     "idempotency-key",
     "traceparent",
@@ -117,7 +120,7 @@ class Scene:
 
 def broken(sent: Sent) -> bool:
     """Whether the server is to blame: also for a refusal that is too large to be read."""
-    return sent.code in BROKEN or "metadata size" in sent.details
+    return (sent.code in BROKEN and not sent.details.startswith(LOST)) or "metadata size" in sent.details
 
 
 async def send(channel: Any, sent: Sent) -> Sent:
