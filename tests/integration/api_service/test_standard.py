@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -74,9 +75,11 @@ def test_reflection_answers_what_is_asked_on_one_stream(api: Api, path: str) -> 
 
 def test_only_so_many_watch_at_a_time(api: Api) -> None:
     request = HealthCheckRequest().SerializeToString()
-    with api.connect() as channel:  # one connection, one process
-        watch: Any = channel.unary_stream(WATCH)
-        watching = [watch(request) for _ in range(501)]
+    with ExitStack() as stack:
+        # As many on each as a connection carries; two processes have these five between them.
+        channels = [stack.enter_context(api.connect()) for _ in range(5)]
+        watches: list[Any] = [channel.unary_stream(WATCH) for channel in channels for _ in range(205)]
+        watching = [watch(request, timeout=PATIENCE) for watch in watches]
         codes = []
         for each in watching:
             try:
@@ -84,7 +87,7 @@ def test_only_so_many_watch_at_a_time(api: Api) -> None:
             except grpc.RpcError as error:
                 codes.append(refusal(error).reason)
         assert set(codes) == {"STREAMS_EXHAUSTED"}
-        check: Any = channel.unary_unary(CHECK)
+        check: Any = channels[0].unary_unary(CHECK)
         assert check(request, timeout=PATIENCE) == SERVING, "others are served"
         for each in watching:
             each.cancel()
