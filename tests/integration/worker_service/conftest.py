@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +11,10 @@ from shared.crypto import Secrets
 from shared.kinds import JobKind
 from shared.traces import Tracer
 from tests.support.jobs import Jobs
-from worker_service import attempt, heartbeat
+from worker_service import attempt, heartbeat, queries
 from worker_service import runner as runners
 from worker_service.database import Database
+from worker_service.errors import AttemptLost
 from worker_service.jobs import Handler, Job
 from worker_service.pace import BATCH, Pace
 from worker_service.registry import Registry
@@ -45,6 +47,15 @@ class Runs:
 
 
 Run = Runs
+
+
+def lose(database: Database, *ids: uuid.UUID) -> None:
+    """Ends the leases of these jobs, as the reaper does once their time is over; no beat comes in between."""
+    over = "UPDATE jobs SET lease_expire_time = now() - interval '1 second' WHERE id = ANY(%s)"
+    with database.connection.transaction():
+        database.connection.execute(over, [list(ids)])
+        reaped = queries.reap(database.connection, 0, 3, AttemptLost())
+    assert {job.id for job in reaped} == set(ids)
 
 
 @pytest.fixture(autouse=True)

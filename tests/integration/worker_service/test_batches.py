@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.worker_service.conftest import PROBE, Run
+from tests.integration.worker_service.conftest import PROBE, Run, lose
 from tests.support.jobs import Jobs
 from tests.support.servers import eventually
 from worker_service import queries
 from worker_service.context import Context
 from worker_service.database import BY_INDEX, Database
-from worker_service.errors import AttemptLost
 from worker_service.queries import Claimed, Done
 
 
@@ -85,9 +84,7 @@ def test_behind_a_lost_lease_no_job_begins_that_is_another_s(jobs: Jobs, run: Ru
     def handler(context: Context) -> None:
         ran.append(context.job.id)
         if len(ran) == 1:
-            over = "UPDATE jobs SET lease_expire_time = now() - interval '1 second' WHERE id = ANY(%s)"
-            jobs.connection.execute(over, [[first, second]])
-            queries.reap(database.connection, 0, 3, AttemptLost())
+            lose(database, first, second)
             assert [job.id for _ in range(2) for job in _claim(database, 1)] == [first, second]
 
     run(handler, batch=4, lease_seconds=30)

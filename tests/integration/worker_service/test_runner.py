@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import Code, TaskHubError
 from shared.kinds import JobKind
-from tests.integration.worker_service.conftest import PROBE, Run
+from tests.integration.worker_service.conftest import PROBE, Run, lose
 from tests.support.jobs import Jobs
 from tests.support.servers import PATIENCE, eventually
 from worker_service import queries
@@ -42,10 +42,6 @@ def _notes(jobs: Jobs) -> int:
     row = jobs.connection.execute("SELECT count(*) AS n FROM events").fetchone()
     assert row is not None
     return int(row["n"])
-
-
-def _expire(jobs: Jobs) -> None:
-    jobs.connection.execute("UPDATE jobs SET lease_expire_time = now() - interval '1 second' WHERE state = 'RUNNING'")
 
 
 def _run_until(jobs: Jobs, run: Run, id_: uuid.UUID, state: str, handler: Handler) -> None:
@@ -124,8 +120,7 @@ def test_a_lost_lease_commits_nothing(jobs: Jobs, run: Run, database: Database) 
     def handler(context: Context) -> None:
         with context.transaction() as connection:
             _note(connection)
-        _expire(jobs)
-        assert [job.id for job in queries.reap(database.connection, 0, 3, AttemptLost())] == [id_]
+        lose(database, id_)
         (other,) = queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         assert other.claim_token > context.job.claim_token
 
@@ -139,8 +134,7 @@ def test_a_lost_lease_cannot_fail_the_job(jobs: Jobs, run: Run, database: Databa
 
     def handler(context: Context) -> None:
         if context.attempt == 1:
-            _expire(jobs)
-            queries.reap(database.connection, 0, 3, AttemptLost())
+            lose(database, id_)
             _explode(context)
 
     run(handler)

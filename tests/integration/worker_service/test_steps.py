@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 import psycopg
 import pytest
 
-from tests.integration.worker_service.conftest import PROBE, Run
+from tests.integration.worker_service.conftest import PROBE, Run, lose
 from tests.support.jobs import Jobs
 from tests.support.servers import eventually
 from worker_service import heartbeat, queries
 from worker_service.context import Context
 from worker_service.database import Database
-from worker_service.errors import AttemptLost, Cancelled
+from worker_service.errors import Cancelled
 
 
 def _note(connection: psycopg.Connection[Any]) -> str:
@@ -71,8 +71,7 @@ def test_a_step_of_a_lost_lease_commits_nothing(jobs: Jobs, run: Run, database: 
     id_ = jobs.enqueue(PROBE)
 
     def handler(context: Context) -> None:
-        jobs.connection.execute("UPDATE jobs SET lease_expire_time = now() - interval '1 second'")
-        assert queries.reap(database.connection, 0, 3, AttemptLost())
+        lose(database, id_)
         assert queries.claim(database.connection, PROBE.queue, [PROBE.name], 60, "other:1")
         context.step("note", _note)
 
