@@ -39,6 +39,7 @@ def measured(bench: Bench, rows: Iterable[str]) -> Report:
     facts = machine()
     figures: list[Figure] = []
     for row in rows:
+        bench.settle()
         bench.say(f"{row} (load average {load_average()})")
         figures += ROWS[row](bench)
     return Report(figures, facts | {"load average at the end": load_average()}, settings(bench))

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 
 #: How long a round may take beyond its load before something is wrong.
 PATIENCE = 60.0
+#: Seconds that the sequencer has for the events that a row leaves.
+SETTLING = 30.0
 TICK = os.sysconf("SC_CLK_TCK")
 
 Say = Callable[[str], None]
@@ -122,6 +125,19 @@ class Bench:
         """A connection of our own, in autocommit."""
         url = self.environment["TASKHUB_DATABASE_URL"]
         return self._open.enter_context(psycopg.connect(url, autocommit=True))
+
+    def settle(self) -> None:
+        """Does what the row before has left to do, so that the next one does not pay for it.
+
+        What it is: positions of events, and the vacuum and the statistics that PostgreSQL would begin at some moment.
+        """
+        if "stack" not in vars(self):
+            return
+        pending = "SELECT EXISTS (SELECT FROM events WHERE position IS NULL)"
+        end = time.monotonic() + SETTLING
+        while self.database.execute(pending).fetchone() == (True,) and time.monotonic() < end:
+            time.sleep(0.1)
+        self.database.execute("VACUUM (ANALYZE, SKIP_LOCKED)")
 
     @property
     def api_pid(self) -> int:

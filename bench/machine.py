@@ -29,6 +29,7 @@ What runs is what `make run` starts, every interceptor on, with TASKHUB_API_PROC
 The limits are grpc.aio and psycopg_pool ({POOL_SIZE} connections, autocommit) on the same PostgreSQL, in asyncio's \
 event loop. The same in uvloop, where the API runs, stands beside them with our share of it; no goal compares with that.
 The load generator shares the machine with the server and PostgreSQL, for both sides alike.
+Before each row the database is vacuumed and analyzed, and all events have their positions.
 Jobs are enqueued with shared.outbox.INSERT_JOB and a NOTIFY after the commit: there is no CreateJob yet.
 S7, S7b: ours is timed from the commit that makes all jobs due, plain Celery from the first message taken.
 Plain Celery has its defaults (prefork, prefetch multiplier 4, early acknowledgement, no results) apart from the \
