@@ -23,6 +23,7 @@ from api_service.methods import methods
 from tests.integration.api_service.samples import AS_ADMIN, BAD, GOOD
 from tests.support.api import PASSWORD, Account, Api
 from tests.support.collector import Collector
+from tests.support.limits import RAISED
 from tests.support.raw import Raw
 from tests.support.servers import PATIENCE, Mailbox, Postgres, Processes, Redis, eventually, free_port
 
@@ -158,7 +159,7 @@ def scene(postgres: Postgres, redis_server: Redis, processes: Processes) -> Iter
     mailbox.start()
     redis_server.command("FLUSHALL")
     with Collector() as collector, postgres.clone() as url:
-        told = {"TASKHUB_LOG_LEVEL": "DEBUG", "TASKHUB_OTLP_ENDPOINT": collector.url}
+        told = {"TASKHUB_LOG_LEVEL": "DEBUG", "TASKHUB_OTLP_ENDPOINT": collector.url, **RAISED}
         api = Api(processes, url, TASKHUB_BROKER_URL=redis_server.url, **told)
         scene = Scene(api, mailbox)
         call_everything(scene)  # before there is a worker: some samples are jobs, which it would take
