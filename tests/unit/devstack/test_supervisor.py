@@ -127,6 +127,7 @@ async def test_whoever_is_in_a_hurry_waits_for_no_grace(stage: Stage) -> None:
     stage.supervisor.hurry.set()
     async with asyncio.timeout(servers.PATIENCE):
         await stopping
+    assert stage.processes() == []
 
 
 async def test_a_step_that_fails_says_so(stage: Stage) -> None:
