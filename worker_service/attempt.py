@@ -81,6 +81,7 @@ class Attempts:
     def _run(self, current: Current) -> None:
         job = current.job
         self.read_answers()
+        self._commits.database.renew()
         with self._bound(job), self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span:
             state = self._outcome(job, partial(self._execute, current))
             if self._held.current is not None:
@@ -157,9 +158,9 @@ class Attempts:
                 current.interruptible = False
                 self._seconds += time.monotonic() - current.start
             result = None if returned is None else as_json(returned)
-            if context.in_transaction:
+            if context.opened is not None:
                 # Effect and completion: both commit, or neither does.
-                self._commits.send(current, stack, result)
+                self._commits.send(current, context.opened, stack, result)
                 return AttemptState.RUNNING
         if self._registry.pure(job.kind):
             self._held.end(Done(job, result))
@@ -185,6 +186,8 @@ class Attempts:
         cancelled = isinstance(error, Cancelled)
 
         def write(connection: Connection) -> None:
+            if isinstance(error, psycopg.OperationalError) and queries.excuse(connection, job, shown):
+                return
             if not queries.fail(connection, job, shown, delay, cancelled=cancelled):
                 raise LeaseLost
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import generators
 
 from worker_service import queries
-from worker_service.database import Database
+from worker_service.database import Connection, Database
 from worker_service.errors import LeaseLost
 from worker_service.held import Current
 
@@ -69,14 +69,13 @@ class Commits:
         """Returns a commit whose answer has to be read: the oldest if no connection is idle, or any of them."""
         return self._sent.popleft() if self._sent and (all_of_them or not self._idle) else None
 
-    def send(self, current: Current, transaction: ExitStack, result: str | None) -> None:
-        """Sends the completion and the COMMIT of the transaction that `transaction` leaves."""
+    def send(self, current: Current, connection: Connection, transaction: ExitStack, result: str | None) -> None:
+        """Sends the completion and the COMMIT of the transaction that `transaction` leaves, open on `connection`."""
         database = self._idle[0]
-        connection = database.connection
         stack = ExitStack()
         pipeline = connection._pipeline = _OneGo(connection)  # noqa: SLF001 - `pipeline()` enters what it finds there
-        stack.enter_context(connection.pipeline())
         try:
+            stack.enter_context(connection.pipeline())
             queries.succeed_or_abort(connection, current.job, result)
             transaction.close()
             pipeline.send()

@@ -29,7 +29,8 @@ class Context:
         self.job: Claimed = current.job
         self.settings = settings
         self.secrets = secrets
-        self.in_transaction = False
+        #: What `transaction()` was opened on: no other will do for the completion.
+        self.opened: Connection | None = None
         self._current = current
         self._database = database
         self._stack = stack
@@ -53,7 +54,7 @@ class Context:
     @property
     def connection(self) -> Connection:
         """For reads; each statement commits alone. What the job changes belongs into `transaction()` or a step."""
-        return self._database.connection
+        return self.opened or self._database.connection
 
     @property
     def cancelled(self) -> bool:
@@ -95,12 +96,13 @@ class Context:
 
         No connection is idle in it for longer than a lease. Raises RuntimeError the second time.
         """
-        if self.in_transaction:
+        if self.opened is not None:
             raise RuntimeError("a job has one transaction")
-        self.in_transaction = True
-        self._stack.enter_context(self.connection.transaction())
+        connection = self.connection
+        self._stack.enter_context(connection.transaction())
         self._bound_idleness()
-        yield self.connection
+        self.opened = connection
+        yield connection
 
     def _bound_idleness(self) -> None:
         # Where nothing else uses the session, that was said once.

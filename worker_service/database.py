@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -80,9 +81,29 @@ class Database:
                 self._session = Session(connection.info.backend_pid, row["backend_start"])
         return self._session
 
+    def renew(self) -> None:
+        """Closes the connection if the server has ended it since it was used: the next use opens another.
+
+        For one that is idle; otherwise the next statement would be the first to notice, and fail.
+        """
+        if self._connection is not None and not self._connection.closed and _ended(self._connection):
+            self.close()
+
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _ended(connection: Connection) -> bool:
+    """Returns whether the server's farewell or the end of the stream has come. Costs a system call."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    try:
+        while poll.poll(0):
+            connection.pgconn.consume_input()  # raises at the end of the stream, which comes behind the farewell
+    except psycopg.OperationalError:
+        return True
+    return False

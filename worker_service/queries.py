@@ -240,6 +240,31 @@ def fail(
     )
 
 
+def excuse(connection: Connection, job: Claimed, error: TaskHubError) -> bool:
+    """Hands the job back uncharged if PostgreSQL was started since its claim, and so was gone meanwhile.
+
+    Returns False if it was not, or if the lease was lost. A server process that crashes alone excuses nobody: the job
+    may have been the cause.
+    """
+    return _changed(
+        connection,
+        f"""
+        WITH ended AS (
+            UPDATE jobs SET
+                state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE 'WAITING' END,
+                end_time = CASE WHEN cancel_requested THEN clock_timestamp() END,
+                attempt = attempt - 1, error = %(error)s::jsonb, lease_expire_time = NULL
+            WHERE {_FENCE} AND start_time < pg_postmaster_start_time()
+            RETURNING id, claim_token, attempt + 1 AS number, worker, start_time
+        ), woken AS (
+            SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended
+        ), closed AS ({_CLOSE} RETURNING job_id)
+        SELECT job_id FROM closed LEFT JOIN woken ON true
+        """,
+        {**job.fence, "attempt_state": "LOST", "error": status(error)},
+    )
+
+
 #: Hands back what `held` holds: nobody is charged.
 _RELEASE = f"""
 ended AS (

@@ -116,6 +116,7 @@ class Runner:
 
     def _claim(self, queue: str) -> list[Claimed]:
         sent = False
+        self._engine.renew()
         try:
             connection, session = self._engine.connection, self._engine.session
             sent = True

@@ -292,6 +292,16 @@ def nothing_waits_for_a_lease(evidence: Evidence) -> Finding:
     return Finding({"handed back": released, "slowest resume s": slowest}, wrong)
 
 
+def no_job_is_charged(evidence: Evidence) -> Finding:
+    """Every job needed one attempt: those that a fault cut short were not counted."""
+    charged = [
+        f"job {job} was charged {row['attempt']} attempts: {[each['error'] for each in evidence.attempts.get(job, ())]}"
+        for job, row in evidence.jobs.items()
+        if row["attempt"] > 1
+    ]
+    return Finding({"charged": len(charged)}, charged)
+
+
 def stalled_commit_is_refused(evidence: Evidence) -> Finding:
     """Of each stalled job the first attempt was lost and the second succeeded, blocked for a lease at most."""
     wrong, longest = [], 0.0
