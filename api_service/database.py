@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-import structlog
 from psycopg.types.json import set_json_loads
 
 from api_service.pool import Connection, Loan, Pool
 from api_service.settings import ApiSettings
-from shared.outbox import CHANNEL
 
-__all__ = ["Connection", "Database", "JobNotifier", "loads"]
-
-log = structlog.get_logger()
+__all__ = ["Connection", "Database", "loads"]
 
 _scan: Any = cast("Any", json.JSONDecoder()).scan_once
 
@@ -66,29 +61,3 @@ class Database:
         """Lends a connection inside one READ COMMITTED transaction; a dry run rolls back whatever was done."""
         async with self.connection() as connection, connection.transaction(force_rollback=dry_run):
             yield connection
-
-
-class JobNotifier:
-    """Tells the dispatcher, after a commit, that a job waits: one NOTIFY for all that came in the meantime.
-
-    Only a hint. Inside the transaction it would serialise all commits of the database.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._due = asyncio.Event()
-
-    def wake(self) -> None:
-        """Asks for a NOTIFY soon. Costs nothing and never fails."""
-        self._due.set()
-
-    async def run(self) -> None:
-        """Sends them until it is cancelled."""
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            try:
-                async with self._database.connection() as connection:
-                    await connection.execute(f"NOTIFY {CHANNEL}")
-            except Exception:  # noqa: BLE001  whatever it was, the dispatcher also polls
-                log.warning("job_notify_failed")

@@ -29,7 +29,7 @@ from api_service.auth.sign_in import SignIn
 from api_service.auth.tokens import TokenSigner, TokenVerifier
 from api_service.credentials.service import Credentials
 from api_service.credentials.servicer import CredentialServicer
-from api_service.database import Database, JobNotifier
+from api_service.database import Database
 from api_service.events.feed import Feed
 from api_service.exchange.service import Exchange
 from api_service.exchange.servicer import ExchangeServicer
@@ -53,6 +53,7 @@ from api_service.keys.ring import KeyRing
 from api_service.lockouts.service import Lockouts
 from api_service.methods import methods
 from api_service.metrics import forget_metrics
+from api_service.notifier import Notifier
 from api_service.origin import Proxies
 from api_service.rate_limits.lessor import Lessor
 from api_service.service_accounts.servicer import ServiceAccountServicer
@@ -66,6 +67,7 @@ from api_service.tls import certificates
 from api_service.users.servicer import UserServicer
 from shared.crypto import Secrets
 from shared.errors import Unavailable
+from shared.outbox import CHANNEL as JOBS_CHANNEL
 from shared.traces import Tracer
 
 log = structlog.get_logger()
@@ -107,7 +109,7 @@ class Server:
         access_log = AccessLog(enabled=settings.log_level in ("DEBUG", "INFO"))
         self._observation = Observation(self._tracer, access_log)
         self._database = Database(settings)
-        self._jobs = JobNotifier(self._database)
+        self._jobs = Notifier(self._database, JOBS_CHANNEL)
         self._keys = KeyRing(self._database, secrets)
         self._aging = Aging(settings, self._database, secrets)
         self._revocations = Revocations(self._database, settings.access_token_seconds)
@@ -204,7 +206,7 @@ class Server:
                 revoking = (
                     self._keys.run,
                     self._revocations.run,
-                    self._revocations.tell,
+                    self._revocations.notifier.run,
                     self._listener.run,
                     self._aging.run,
                 )

@@ -13,6 +13,7 @@ import structlog
 
 from api_service.auth import queries
 from api_service.database import Database
+from api_service.notifier import Notifier
 from shared.revocations import CHANNEL
 
 log = structlog.get_logger()
@@ -38,7 +39,8 @@ class Revocations:
         #: What was added since the list was asked for last: the answer on its way may not know of it.
         self._added: dict[uuid.UUID, float] = {}
         self._loading = asyncio.Lock()
-        self._due = asyncio.Event()
+        #: Tells the other processes.
+        self.notifier = Notifier(database, CHANNEL, _PAUSE)
 
     def over(self, session: uuid.UUID, generation: int = 0) -> bool:
         """Whether a token of the session, or of the key and that generation of its account, is known to be over."""
@@ -50,11 +52,11 @@ class Revocations:
             ended = dict.fromkeys(sessions, math.inf)
             self._ends |= ended
             self._added |= ended
-            self._due.set()
+            self.notifier.wake()
 
     async def follow(self) -> None:
         """The same where it is not known what a change has ended: looks, before its caller is answered."""
-        self._due.set()
+        self.notifier.wake()
         try:
             await self.load()
         except Exception:  # noqa: BLE001  the change is committed, and the next look is a poll away
@@ -76,15 +78,3 @@ class Revocations:
                 await self.load()
             except Exception:  # noqa: BLE001  see above; the next round tries again
                 log.warning("revocations_not_refreshed")
-
-    async def tell(self) -> None:
-        """Sends one NOTIFY for all that has ended in the meantime, until it is cancelled."""
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            try:
-                async with self._database.connection() as connection:
-                    await connection.execute(f"NOTIFY {CHANNEL}")
-            except Exception:  # noqa: BLE001  whatever it was, the others also look by themselves
-                log.warning("revocations_not_told")
-            await asyncio.sleep(_PAUSE)

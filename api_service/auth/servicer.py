@@ -12,10 +12,11 @@ from api_service.auth.revocations import Revocations
 from api_service.auth.service import AuthService
 from api_service.auth.sign_in import SignIn
 from api_service.call import Call
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
 from api_service.keys.ring import KeyRing
 from api_service.keys.rotation import JWKS_CACHE_SECONDS
+from api_service.notifier import Notifier
 from api_service.sessions.service import Refusal, Sessions, Tokens
 from api_service.wire import set_time
 from shared.errors import PasswordsBusy, RefreshTokenInvalid, TaskHubError
@@ -38,7 +39,7 @@ class AuthServicer:
         passwords: Passwords,
         keys: KeyRing,
         revocations: Revocations,
-        jobs: JobNotifier,
+        jobs: Notifier,
     ) -> None:
         self._service = service
         self._sign_in = sign_in

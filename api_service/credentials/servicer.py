@@ -14,8 +14,9 @@ from api_service.auth.revocations import Revocations
 from api_service.call import Call
 from api_service.credentials import queries
 from api_service.credentials.service import Credentials
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
+from api_service.notifier import Notifier
 from shared.errors import LinkInvalid
 from shared.ids import resource_name
 from shared.links import RESET_PASSWORD
@@ -32,7 +33,7 @@ class CredentialServicer:
         idempotency: Idempotency,
         passwords: Passwords,
         revocations: Revocations,
-        jobs: JobNotifier,
+        jobs: Notifier,
     ) -> None:
         self._service = service
         self._database = database

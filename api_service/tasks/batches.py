@@ -9,8 +9,9 @@ from google.protobuf.message import Message
 from taskhub.v1 import task_pb2, task_service_pb2
 
 from api_service.call import Call
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
+from api_service.notifier import Notifier
 from api_service.tasks import service
 from api_service.tasks.creation import Creation
 from api_service.tasks.elements import element
@@ -23,7 +24,7 @@ from shared.ids import parse_name
 class Batches:
     """What TaskServicer does with many tasks at once."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, jobs: JobNotifier) -> None:
+    def __init__(self, database: Database, idempotency: Idempotency, jobs: Notifier) -> None:
         self._database = database
         self._idempotency = idempotency
         self._jobs = jobs

@@ -8,8 +8,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from api_service.call import Call
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
+from api_service.notifier import Notifier
 from api_service.tasks import service
 from api_service.tasks.task import Task
 
@@ -17,7 +18,7 @@ from api_service.tasks.task import Task
 class Creation:
     """Creates one task or many. Ids, times and etags are made before, and the answer with them."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, jobs: JobNotifier) -> None:
+    def __init__(self, database: Database, idempotency: Idempotency, jobs: Notifier) -> None:
         self._database = database
         self._idempotency = idempotency
         self._jobs = jobs

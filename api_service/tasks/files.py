@@ -9,12 +9,13 @@ from google.protobuf.message import Message
 from taskhub.v1 import task_file_pb2, task_service_pb2
 
 from api_service.call import Call
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.files import queries as files
 from api_service.files.spool import Upload, spooled
 from api_service.idempotency import Idempotency
 from api_service.jobs import queries as jobs
 from api_service.jobs.servicer import to_message
+from api_service.notifier import Notifier
 from api_service.tasks.access import READ_ALL
 from api_service.tasks.content_type import file_format
 from shared.errors import InvalidArgument
@@ -30,7 +31,7 @@ Mode = task_service_pb2.ImportTasksRequest.Mode
 class TaskFiles:
     """Starts exports and imports. The jobs believe their arguments, so nobody else may make such jobs."""
 
-    def __init__(self, database: Database, idempotency: Idempotency, notifier: JobNotifier, limit: int) -> None:
+    def __init__(self, database: Database, idempotency: Idempotency, notifier: Notifier, limit: int) -> None:
         self._database = database
         self._idempotency = idempotency
         self._notifier = notifier

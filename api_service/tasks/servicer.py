@@ -10,9 +10,10 @@ from google.protobuf.message import Message
 from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
 from api_service.call import Call, StreamCall
-from api_service.database import Connection, Database, JobNotifier
+from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
 from api_service.keyset import pack, unpack
+from api_service.notifier import Notifier
 from api_service.paging import Pager, page_size
 from api_service.tasks import history, listing, service
 from api_service.tasks.batches import Batches
@@ -40,7 +41,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         database: Database,
         idempotency: Idempotency,
         secrets: Secrets,
-        jobs: JobNotifier,
+        jobs: Notifier,
         files: TaskFiles,
         watcher: TaskWatcher,
     ) -> None:
