@@ -22,7 +22,7 @@ demo: .venv/.run ## Show what TaskHub promises, on a stack of its own
 test: ## Run every check and every test, as CI does
 	@$(MAKE) --no-print-directory -j 3 lint tools
 	@echo "pytest" && PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/chaos
-	@echo "chaos, short forms" && $(BIN)/python -m pytest tests/chaos
+	@echo "chaos, short forms" && $(BIN)/python -m pytest --durations 0 --durations-min 1 tests/chaos
 
 containers: .venv/.dev .cache/bin/grpcurl ## Build the images, run docker-compose.yml and try its promises (needs Docker)
 	@TASKHUB_TEST_CONTAINERS=1 PATH="$$PWD/.cache/bin:$$PATH" $(BIN)/python -m pytest tests/containers

@@ -7,7 +7,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from tests.chaos import ledger
+from tests.chaos.account import account
 from tests.chaos.evidence import Evidence, Finding
 from tests.chaos.invariants import Invariant
 from tests.chaos.loads import Load
@@ -41,6 +42,8 @@ class Result:
     findings: dict[str, Finding]
     journal: Sequence[Injected]
     seconds: float
+    #: What is known of the violations.
+    account: Sequence[str] = ()
 
     @property
     def violations(self) -> list[str]:
@@ -127,7 +130,10 @@ def run(order: Order, stack: Stack, folder: Path, say: Callable[[str], None]) ->
     evidence = _evidence(stack, scene, folder / "ledger", before, fault_free)
     findings = {invariant.__name__: invariant(evidence) for invariant in order.invariants}
     findings["came_to_rest"] = Finding(violations=[gave_up] if gave_up else [])
-    return Result(row, order.seed, order.spacing, findings, scene.journal, time.monotonic() - began)
+    result = Result(row, order.seed, order.spacing, findings, scene.journal, time.monotonic() - began)
+    if not result.violations:
+        return result
+    return replace(result, account=account(evidence, scene.journal, result.violations))
 
 
 def _evidence(

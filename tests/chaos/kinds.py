@@ -5,8 +5,9 @@
 | chaos.row | works half its time before `transaction()`, and half inside, after its row was written | `seconds` |
 | chaos.pure | nothing; pure | |
 | chaos.steps | what probe.steps does | `steps` |
-| chaos.hold | the same for long, so that a fault can catch it | `seconds`, `where`: all of the time `before` its \
-transaction, `inside`, where it holds a lock that its successor needs, or `after`, when only its completion is missing |
+| chaos.hold | the same, but holds until it was stopped and woken, the first time | `seconds`: how long its successors \
+hold; `where`: `before` its transaction, `inside`, where it has a lock that its successor needs, or `after`, when only \
+its completion is missing |
 
 Effects are rows of `probe_ledger`, which has no constraint that could hide a duplicate.
 """
@@ -14,6 +15,7 @@ Effects are rows of `probe_ledger`, which has no constraint that could hide a du
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -56,9 +58,21 @@ def _row(context: Context) -> None:
         time.sleep(seconds / 2)
 
 
+def _until_woken() -> None:
+    """Returns after SIGCONT: however slow the machine is, it is caught."""
+    woken: list[int] = []
+    signal.signal(signal.SIGCONT, lambda number, _: woken.append(number))
+    while not woken:
+        time.sleep(0.01)
+
+
 def _hold(context: Context) -> None:
     def hold(at: str) -> None:
-        if context.args["where"] == at:
+        if context.args["where"] != at:
+            return
+        if context.job.claim_token == 1:
+            _until_woken()
+        else:
             time.sleep(float(context.args["seconds"]))
 
     hold("before")

@@ -126,7 +126,7 @@ async def enqueue_jobs(caller: Caller, count: int, seconds: float, stepped: int 
     in_steps = set(caller.rng.sample(range(count), stepped))
     for index in range(count):
         if index in in_steps:
-            await enqueuer.enqueue(probes.STEPS.kind, {"steps": 3}, effects=3)
+            await enqueuer.enqueue(kinds.STEPS.kind, {"steps": 3}, effects=3)
         else:
             await enqueuer.enqueue(kinds.ROW.kind, {"seconds": seconds})
     await enqueuer.close()
@@ -221,19 +221,19 @@ async def share_keys(caller: Caller, keys: int, callers: int) -> None:
 
 async def watch_changes(caller: Caller, changes: int, reconnects: int) -> None:
     """Watches, hanging up at random, while many write: some keep their transaction open over the commits of others."""
-    begun = asyncio.Event()
+    begun, ours = asyncio.Event(), f"chaos/{uuid.uuid4()}"
     async with asyncio.TaskGroup() as group:
-        group.create_task(_watch(caller, changes, reconnects / changes, begun))
+        group.create_task(_watch(caller, ours, changes, reconnects / changes, begun))
         await begun.wait()
         for number in range(_WRITERS):
-            group.create_task(_change(caller, number, changes // _WRITERS))
+            group.create_task(_change(caller, f"{ours}/{number}", changes // _WRITERS))
 
 
-async def _change(caller: Caller, writer: int, count: int) -> None:
+async def _change(caller: Caller, writer: str, count: int) -> None:
     """Writes events as a change of a task does, each in a transaction of its own, once each: nothing is retried."""
     async with await AsyncConnection.connect(caller.target.database) as connection:
         for number in range(count):
-            name, held = f"chaos/{writer}-{number}", caller.rng.random() < 1 / 10
+            name, held = f"{writer}-{number}", caller.rng.random() < 1 / 10
             caller.ledger.note("sent", change=name, held=held)
             resource = f"tasks/{uuid.uuid4()}"
             await connection.execute(INSERT_EVENT, new_event("task.updated", resource, name, owner_id=None, changes={}))
@@ -244,7 +244,7 @@ async def _change(caller: Caller, writer: int, count: int) -> None:
             await asyncio.sleep(caller.rng.uniform(0, 0.02))
 
 
-async def _watch(caller: Caller, count: int, hang_up: float, begun: asyncio.Event) -> None:
+async def _watch(caller: Caller, ours: str, count: int, hang_up: float, begun: asyncio.Event) -> None:
     token, seen = "", 0
     while seen < count:
         client = Client(caller.target, caller.ledger, caller.rng)
@@ -255,7 +255,7 @@ async def _watch(caller: Caller, count: int, hang_up: float, begun: asyncio.Even
                 if response.HasField("heartbeat"):
                     caller.ledger.note("connected", token=response.resume_token)
                     begun.set()
-                elif response.event.actor.startswith("chaos/"):
+                elif response.event.actor.startswith(ours):
                     caller.ledger.note("event", event=int(response.event.name.rpartition("/")[2]))
                     seen += 1
                 token = response.resume_token or token

@@ -50,6 +50,8 @@ class Screen:
         self.console.print(f"[bold]{result.row.id}[/bold]  {verdict(result)}  {escape(figures(result.figures))}")
         for violation in result.violations[:5]:
             self.console.print(f"      [red]{escape(violation)}[/red]")
+        for told in result.account:
+            self.console.print(f"      [dim]{escape(told)}[/dim]")
 
     def close(self) -> None:
         """Takes the status line away."""

@@ -104,7 +104,7 @@ F3 = Row(
     ],
     only_long=[i.latency_stays],
     long={"normal": 30, "away": 30, "between": 12},
-    short={"normal": 4, "away": 4, "between": 1},
+    short={"normal": 0.5, "away": 4, "between": 1},
 )
 
 F4 = Row(
@@ -113,7 +113,10 @@ F4 = Row(
     load="CreateTask and CompleteTask with keys and retries, 5 jobs a second",
     must="lost 0, twice 0, no job charged; UNAVAILABLE within 1 s; OK within 5 s of its return; no restart of ours",
     loads=lambda _: [l.load(l.write_tasks, clients=8), l.load(l.trickle_jobs, rate=5, seconds=0.02)],
-    schedule=lambda n, apart: [*[(f.crash_postgres, apart)] * int(n["crashes"]), (_during("afterwards", 6), NEVER)],
+    schedule=lambda n, apart: [
+        *[(f.crash_postgres, apart)] * int(n["crashes"]),
+        (_during("afterwards", n["afterwards"]), NEVER),
+    ],
     invariants=[
         *JOBS,
         *WRITES,
@@ -123,8 +126,8 @@ F4 = Row(
         i.ok_again,
         i.nothing_of_ours_restarted,
     ],
-    long={"crashes": 5},
-    short={"crashes": 1},
+    long={"crashes": 5, "afterwards": 6},
+    short={"crashes": 1, "afterwards": 2},
     apart=(1.0, 4.0),
 )
 
@@ -156,16 +159,16 @@ F6 = Row(
 F7 = Row(
     "F7",
     fault="SIGTERM to workers and to pools",
-    load="jobs of 8 s and of 0.2 s",
+    load="jobs that outlast the grace, and of 0.2 s",
     must="finished or handed back at once; nothing waits for a lease",
     loads=lambda n: [
-        l.load(l.enqueue_jobs, count=int(n["long"]), seconds=8),
+        l.load(l.enqueue_jobs, count=int(n["long"]), seconds=n["seconds"]),
         l.load(l.enqueue_jobs, count=int(n["brief"]), seconds=0.2),
     ],
     schedule=lambda n, apart: f.each(apart, *[f.stop_worker] * int(n["workers"]), *[f.stop_celery] * int(n["pools"])),
     invariants=[*JOBS, i.nothing_waits_for_a_lease],
-    long={"long": 6, "brief": 100, "workers": 3, "pools": 3},
-    short={"long": 4, "brief": 10, "workers": 1, "pools": 0},
+    long={"long": 6, "seconds": 8, "brief": 100, "workers": 3, "pools": 3},
+    short={"long": 4, "seconds": 5, "brief": 10, "workers": 1, "pools": 0},
     apart=(1.0, 2.0),
 )
 
@@ -186,11 +189,11 @@ F9 = Row(
     fault="SIGSTOP of a pool child beyond its lease; SIGCONT while another attempt holds the job",
     load="jobs that hold before, inside and after transaction()",
     must="its commit is refused; one effect; the other blocked for a lease at most",
-    loads=lambda _: [l.load(l.hold_jobs, seconds=3)],
+    loads=lambda n: [l.load(l.hold_jobs, seconds=n["seconds"])],
     schedule=lambda _, __: [(f.stall_holders, NEVER)],
     invariants=[*JOBS, i.stalled_commit_is_refused],
-    long={},
-    short={},
+    long={"seconds": 3},
+    short={"seconds": 1},
 )
 
 F10 = Row(

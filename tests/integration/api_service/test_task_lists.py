@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from taskhub.v1 import task_pb2
 from taskhub.v1 import task_service_pb2 as v1
@@ -196,8 +196,12 @@ def test_counting_stops(api: Api, alice: Account) -> None:
 
 
 def test_a_long_filter_costs_little(api: Api, alice: Account) -> None:
+    def used() -> float:
+        """Returns the seconds of CPU of all servers so far: no machine is too slow for them."""
+        return sum(server.cpu_times().user for server in psutil.Process(api.process.pid).children())
+
     nested = "(NOT " * 16 + "a" + ")" * 16
-    began = time.monotonic()
+    before = used()
     for filter_ in (nested, " OR ".join(f"title = {'*a' * 8}{n}" for n in range(64))):
         api.tasks.ListTasks(v1.ListTasksRequest(filter=filter_), metadata=alice.metadata)
-    assert time.monotonic() - began < 5
+    assert used() - before < 5

@@ -184,7 +184,7 @@ def test_a_stream_ends_when_its_token_expires(api: Api, alice: Account) -> None:
 def test_one_pattern_costs_no_more_than_its_length() -> None:
     matcher = task_matcher('title = "' + "*a" * 400 + '*b"')
     assert matcher is not None
-    began = time.monotonic()
+    began = time.thread_time()
     assert not matcher({"title": "a" * 200})
     assert matcher({"title": "a" * 500 + "b"})
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
