@@ -37,14 +37,21 @@ class Position(NamedTuple):
 class Line(NamedTuple):
     """What one line says: the fields of a task, or what is wrong with them."""
 
-    number: int
-    #: Where the next one begins.
+    #: Where it begins, and where the next one does.
+    begin: Position
     after: Position
     fields: Mapping[str, Any]
     key: str | None = None
     violations: tuple[Violation, ...] = ()
     #: The task that it is to be part of, once that is found.
     parent_id: uuid.UUID | None = None
+    #: Nothing is wrong but that what it is to be part of has not come yet.
+    early: bool = False
+
+    @property
+    def number(self) -> int:
+        """The number of its first physical line, from 1."""
+        return self.begin.lines + 1
 
     @property
     def related(self) -> bool:
@@ -64,10 +71,10 @@ class _Text:
         self.position = begin
         self._record = 0
 
-    def begin_record(self) -> int:
-        """Returns the number of the line that comes next; the bound on length counts from here."""
+    def begin_record(self) -> Position:
+        """Returns where the line that comes next begins; the bound on length counts from here."""
         self._record = 0
-        return self.position.lines + 1
+        return self.position
 
     def __iter__(self) -> _Text:
         return self
@@ -104,16 +111,16 @@ class _Reader:
     """Turns the values of a line into fields."""
 
     def __init__(self, key_field: str) -> None:
-        self._key_field = key_field
+        self.key_field = key_field
 
     def known(self, name: str) -> str | None:
         """Returns the field that a column or member stands for: `due_time`, also by the name that JSON has for it."""
-        if name == self._key_field:
+        if name == self.key_field:
             return name
         field = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
         return field if field in READERS or field in OUTPUT_ONLY else None
 
-    def line(self, number: int, after: Position, values: Mapping[str, Any]) -> Line:
+    def line(self, begin: Position, after: Position, values: Mapping[str, Any]) -> Line:
         """Returns what `values`, by field, amount to."""
         fields, violations = {}, list[Violation]()
         for field, read in READERS.items():
@@ -122,11 +129,11 @@ class _Reader:
             except ValueError as error:
                 violations.append((field, str(error)))
         key = None
-        if self._key_field:
-            key = _key(values.get(self._key_field))
+        if self.key_field:
+            key = _key(values.get(self.key_field))
             if wrong := _wrong_key(key):
-                violations.append((self._key_field, wrong))
-        return Line(number, after, fields, key, tuple(violations))
+                violations.append((self.key_field, wrong))
+        return Line(begin, after, fields, key, tuple(violations))
 
 
 def _key(value: Any) -> Any:
@@ -146,7 +153,7 @@ def read_ndjson(chunks: Iterator[bytes], key_field: str, begin: Position) -> Ite
     """Yields the lines of NDJSON. Empty ones are passed over."""
     text, reader = _Text(chunks, begin), _Reader(key_field)
     while True:
-        number = text.begin_record()
+        place = text.begin_record()
         try:
             line = next(text)
             if not line.strip():
@@ -155,9 +162,9 @@ def read_ndjson(chunks: Iterator[bytes], key_field: str, begin: Position) -> Ite
         except StopIteration:
             return
         except (_LineInvalid, ValueError) as error:
-            yield Line(number, text.position, {}, violations=(("", str(error)),))
+            yield Line(place, text.position, {}, violations=(("", str(error)),))
         else:
-            yield reader.line(number, text.position, values)
+            yield reader.line(place, text.position, values)
 
 
 def _members(reader: _Reader, line: str) -> dict[str, Any]:
@@ -183,7 +190,7 @@ def read_csv(chunks: Iterator[bytes], key_field: str, begin: Position, first_chu
         _skip_header(text)
     records = csv.reader(text, strict=True)
     while True:
-        number = text.begin_record()
+        place = text.begin_record()
         try:
             record = next(records)
             if not record:
@@ -193,11 +200,11 @@ def read_csv(chunks: Iterator[bytes], key_field: str, begin: Position, first_chu
         except StopIteration:
             return
         except (_LineInvalid, csv.Error) as error:
-            yield Line(number, text.position, {}, violations=(("", _said(error)),))
+            yield Line(place, text.position, {}, violations=(("", _said(error)),))
         else:
             values = dict(zip(columns, record, strict=True))
             values |= {field: _plain(values[field]) for field in GUARDED & values.keys()}
-            yield reader.line(number, text.position, values)
+            yield reader.line(place, text.position, values)
 
 
 def _skip_header(text: _Text) -> None:
@@ -209,7 +216,7 @@ def _columns(reader: _Reader, first_chunks: Iterator[bytes]) -> list[str]:
     try:
         names = next(csv.reader(_Text(first_chunks, Position()), strict=True), [])
     except (_LineInvalid, csv.Error) as error:
-        raise FileMalformed("The header line cannot be read.") from error
+        raise FileMalformed(f"The header line cannot be read: it {_said(error)}.") from error
     columns = list[str]()
     for name in names:
         field = reader.known(name)
@@ -220,6 +227,8 @@ def _columns(reader: _Reader, first_chunks: Iterator[bytes]) -> list[str]:
         columns.append(field)
     if "title" not in columns:
         raise FileMalformed("The header line names no column `title`.")
+    if reader.key_field and reader.key_field not in columns:
+        raise FileMalformed(f"The header line names no column {reader.key_field!a}, which is to be the key.")
     return columns
 
 

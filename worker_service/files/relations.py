@@ -49,6 +49,10 @@ FROM root JOIN size ON size.root = root.id JOIN tasks ON tasks.id = parent
 """
 
 
+class _ParentUnknown(ValueError):
+    """There is no such task, or not yet: a later line may make it."""
+
+
 @dataclass(slots=True)
 class _Parent:
     """A task that lines want to be part of, and where it stands."""
@@ -105,7 +109,8 @@ def _checked(line: Line, accounts: set[tuple[str, uuid.UUID]], parents: _Parents
     try:
         return line._replace(parent_id=parents.attach(line))
     except ValueError as error:
-        return line._replace(violations=(("parent_task", str(error)),))
+        early = line.key is not None and isinstance(error, _ParentUnknown)
+        return line._replace(violations=(("parent_task", str(error)),), early=early)
 
 
 class _Parents:
@@ -140,7 +145,7 @@ class _Parents:
         id_ = self._ids.get(line.fields["parent_task"])
         parent = self._parents.get(id_) if id_ else None
         if parent is None:
-            raise ValueError("is no task of yours, and no key of a line before")
+            raise _ParentUnknown("is no task of yours, and no key of a line that was imported")
         if parent.deleted:
             raise ValueError("is deleted")
         if line.fields["state"] in OPEN and parent.state not in OPEN:

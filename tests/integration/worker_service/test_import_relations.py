@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import uuid
 from typing import Any
@@ -12,6 +14,7 @@ from shared.ids import new_id
 from tests.integration.worker_service.test_tasks_export import export, result
 from tests.integration.worker_service.test_tasks_import import enqueue, owner, report, run, titles
 from tests.support.jobs import Jobs
+from worker_service.jobs import tasks_import
 from worker_service.settings import WorkerSettings
 
 __all__ = ["owner"]
@@ -99,10 +102,11 @@ def test_a_relation_that_cannot_be_is_a_bad_line(
     ]
     id_ = enqueue(jobs, owner, lines(*objects), key_field="id", mode=mode)
     run(settings)
-    none = ("parent_task", "is no task of yours, and no key of a line before")
-    assert wrong(jobs, id_) == [
+    none = ("parent_task", "is no task of yours, and no key of a line that was imported")
+    assert sorted(wrong(jobs, id_)) == [
         (2, "assignee", "is no account that a task can be assigned to"), (3, *none),
-        (4, "parent_task", "is DONE, and this task is open"), (5, "parent_task", "is deleted"), (6, *none), (7, *none),
+        (4, "parent_task", "is DONE, and this task is open"), (5, "parent_task", "is deleted"),
+        (6, "parent_task", "is CANCELLED, and this task is open"), (7, *none),
     ]  # fmt: skip
     made = [] if mode == "ALL_OR_NOTHING" else ["closed like its parent", "good"]
     assert sorted(set(titles(jobs)) - {"foreign", "done", "gone"}) == made
@@ -117,3 +121,72 @@ def test_a_tree_of_lines_keeps_to_its_bounds(settings: WorkerSettings, jobs: Job
     assert [(line, said.split(",")[0]) for line, _, said in wrong(jobs, id_)] == [
         (9, "stands at the bottom of a tree"), (1010, "is in a full tree"), (1011, "is in a full tree"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format_", ["CSV", "NDJSON"])
+@pytest.mark.parametrize("mode", ["ALL_OR_NOTHING", "SKIP_INVALID"])
+def test_a_line_may_stand_above_what_it_is_part_of(
+    settings: WorkerSettings,
+    jobs: Jobs,
+    owner: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    format_: str,
+) -> None:
+    monkeypatch.setattr(tasks_import, "PART", 5)
+    monkeypatch.setattr(tasks_import, "BATCH", 2)
+    # Each is part of the one below it, with others, empty lines and texts over several lines in between.
+    said = [(f"{n}", f"p{n + 1}" if n < 7 else "") for n in range(8)]
+    objects: list[dict[str, Any]] = []
+    for title, whole in said:
+        objects.append({"title": title, "id": f"p{title}", "parent_task": whole, "description": "a\nb"})
+        objects.append({"title": f"alone {title}", "id": f"a{title}", "parent_task": "", "description": ""})
+    data = lines(*objects).replace(b"\n", b"\n\n")
+    if format_ == "CSV":
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(objects[0]))
+        writer.writeheader()
+        writer.writerows(objects)
+        data = text.getvalue().encode()
+    before = last_event(jobs)
+    id_ = enqueue(jobs, owner, data, format_, key_field="id", mode=mode)
+    run(settings)
+    assert wrong(jobs, id_) == []
+    expected = dict.fromkeys((f"alone {n}" for n in range(8)), None)
+    assert tree(jobs, owner) == {**expected, **{title: whole[1:] or None for title, whole in said}}
+    told = report(jobs, id_)
+    assert sorted(line["line"] for line in told) == sorted({line["line"] for line in told})
+    names = {str(row["id"]): row["title"] for row in jobs.connection.execute("SELECT id, title FROM tasks").fetchall()}
+    numbers = {line["line"]: names[line["task"].removeprefix("tasks/")] for line in told}
+    assert [numbers[number] for number in sorted(numbers)] == [each["title"] for each in objects]
+    # Numbers of events are not given back: no line was written and taken back.
+    assert last_event(jobs) - before == len(objects)
+
+
+def last_event(jobs: Jobs) -> int:
+    row = jobs.connection.execute("SELECT nextval(pg_get_serial_sequence('events', 'id')) AS id").fetchone()
+    assert row is not None
+    jobs.connection.execute("SELECT setval(pg_get_serial_sequence('events', 'id'), %s, false)", [row["id"]])
+    return int(row["id"]) - 1
+
+
+@pytest.mark.parametrize("mode", ["ALL_OR_NOTHING", "SKIP_INVALID"])
+def test_lines_that_wait_for_each_other_are_bad(
+    settings: WorkerSettings, jobs: Jobs, owner: uuid.UUID, mode: str
+) -> None:
+    circle = [{"title": f"{n}", "id": f"{n}", "parent_task": f"{(n + 1) % 3}"} for n in range(3)]
+    id_ = enqueue(jobs, owner, lines(*circle, {"title": "good", "id": "good"}), key_field="id", mode=mode)
+    run(settings)
+    assert [line for line, _, _ in wrong(jobs, id_)] == [1, 2, 3]
+    assert titles(jobs) == ([] if mode == "ALL_OR_NOTHING" else ["good"])
+
+
+def test_no_more_lines_wait_than_a_worker_can_remember(
+    settings: WorkerSettings, jobs: Jobs, owner: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_import, "MOST_WAITING", 2)
+    parts = [{"title": f"{n}", "id": f"{n}", "parent_task": "whole"} for n in range(4)]
+    id_ = enqueue(jobs, owner, lines(*parts, {"title": "w", "id": "whole"}), key_field="id", mode="SKIP_INVALID")
+    run(settings)
+    assert [line for line, _, _ in wrong(jobs, id_)] == [3, 4]
+    assert titles(jobs) == ["w", "0", "1"]

@@ -160,9 +160,9 @@ def test_a_bad_line_is_named_and_its_neighbours_are_imported(
         (b"name,state\n", "The header line names no column `title`."),
         (b"title,titel\n", "The column 'titel' is no field of a task."),
         (b"title,due_time,dueTime\n", "There are two columns due_time."),
-        (b"\xfftitle\n", "The header line cannot be read."),
-        (b"\xff\xfet\0i\0t\0l\0e\0\n\0", "The header line cannot be read."),
-        (b'"title', "The header line cannot be read."),
+        (b"\xfftitle\n", "The header line cannot be read: it is not UTF-8."),
+        (b"\xff\xfet\0i\0t\0l\0e\0\n\0", "The header line cannot be read: it is not UTF-8."),
+        (b'"title', "The header line cannot be read: it is not CSV: unexpected end of data."),
     ],
 )
 def test_a_header_that_is_none_ends_the_job(
@@ -172,6 +172,12 @@ def test_a_header_that_is_none_ends_the_job(
     run(settings)
     error = jobs.job(id_)["error"]
     assert (jobs.state(id_), error["reason"], error["message"]) == ("FAILED", "FILE_MALFORMED", said)
+
+
+def test_a_key_that_no_column_holds_ends_the_job(settings: WorkerSettings, jobs: Jobs, owner: uuid.UUID) -> None:
+    id_ = enqueue(jobs, owner, b"title\na\n", "CSV", key_field="ticket")
+    run(settings)
+    assert jobs.job(id_)["error"]["message"] == "The header line names no column 'ticket', which is to be the key."
 
 
 def test_a_file_without_lines_makes_no_tasks(settings: WorkerSettings, jobs: Jobs, owner: uuid.UUID) -> None:
@@ -190,6 +196,9 @@ def test_all_or_nothing_makes_nothing_and_reports_every_bad_line(
     assert error["message"].startswith(
         "2000 of 3000 lines are wrong and nothing was imported; the first is line 2: title"
     )
+    whole = enqueue(jobs, owner, b"\xff")
+    run(settings)
+    assert "; the first is line 1: is not UTF-8. " in jobs.job(whole)["error"]["message"]
     assert [line["line"] for line in report(jobs, id_)] == [n for n in range(1, 3001) if n % 3 != 1]
 
 
