@@ -113,6 +113,8 @@ class _Compiler:
                 return all(map(self.selective, parts))
             case Literal():
                 return True
+            case Restriction(path=(_,), value=value) if value.has_wildcard:
+                return False
             case Restriction(comparator="=" | ":"):
                 return self._field(node).selective or (node.comparator == ":" and not node.value.has_wildcard)
         return False

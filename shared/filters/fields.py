@@ -190,6 +190,8 @@ def pattern(value: Value) -> str:
 
 def words(value: Value, bind: Bind) -> str:
     """Returns the tsquery of a word, of several in a row, or of what begins with them (`rep*`)."""
+    if not any(map(str.isalnum, "".join(value.pieces))) and value.pieces != ("", ""):
+        refuse_value(value, "a word that can be looked for: it has no letter and no digit")
     if not value.has_wildcard:
         return f"phraseto_tsquery('simple', {bind(value.text)})"
     if len(value.pieces) > 2 or value.pieces[-1] or not value.pieces[0]:  # noqa: PLR2004  one `*`, and it ends
@@ -201,7 +203,7 @@ def words(value: Value, bind: Bind) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Texts by key: `labels.env = "prod"`, `labels.env:*`, `labels:env`. A key may hold dots."""
+    """Texts by key: `labels.env = "prod"`, `labels.env:*`, `labels:env`, `labels:*`. A key may hold dots."""
 
     column: str
     selective: bool = True
@@ -211,8 +213,10 @@ class Map:
         value = term.value
         key = ".".join(part.text for part in term.path[1:])
         if not key:
+            if term.comparator == ":" and value.pieces == ("", ""):
+                return f"{self.column} <> '{{}}'::jsonb"
             if term.comparator != ":" or value.has_wildcard:
-                refuse(term, f"takes {term.field}.KEY = VALUE or {term.field}:KEY")
+                refuse(term, f"takes {term.field}.KEY = VALUE, {term.field}:KEY or {term.field}:*")
             return f"{self.column} ? {bind(value.text)}"
         if term.comparator not in ("=", "!=", ":"):
             refuse(term, f"takes =, !=, :, not {term.comparator}")

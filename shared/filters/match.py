@@ -106,6 +106,8 @@ def _text(term: Restriction, compare: Callable[[Any, Any], bool]) -> _Test:
 
 def _label(term: Restriction) -> _Test:
     key, value = ".".join(part.text for part in term.path[1:]), term.value
+    if not key and value.has_wildcard:
+        return bool
     if not key:
         return lambda labels: value.text in (labels or ())
     if term.comparator == ":" and value.pieces == ("", ""):

@@ -1,7 +1,8 @@
 """The grammar of AIP-160, and the tree that a filter becomes.
 
-`OR` binds tighter than `AND`, and terms side by side are joined by AND: `a b OR c` means `a AND (b OR c)`. Functions
-are part of the grammar and refused by name: there are none. https://google.aip.dev/assets/misc/ebnf-filtering.txt
+`OR` binds tighter than `AND`, and terms side by side are joined by AND: `a b OR c` means `a AND (b OR c)`. A comparison
+with several values, `state = (TODO OR DONE)`, is one with each of them. Functions are part of the grammar and refused
+by name: there are none. https://google.aip.dev/assets/misc/ebnf-filtering.txt
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ factor: term (_OR term)*
 ?simple: restriction
        | "(" expression ")"
        | CALL -> call
-restriction: member (COMPARATOR member)?
+restriction: member (COMPARATOR (member | composite))?
+composite: "(" expression ")"
 member: value (_DOT value)*
 value: TIMESTAMP | TEXT | STRING
 
@@ -59,6 +61,7 @@ class Value:
     pieces: tuple[str, ...]
     #: The character that it begins at, from 1.
     position: int = field(compare=False)
+    quoted: bool = field(default=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -185,7 +188,7 @@ def _value(token: Token) -> Value:
             pieces.append("")
         end = found.end()
     pieces[-1] += body[end:]
-    return Value(tuple(pieces), position)
+    return Value(tuple(pieces), position, quoted=True)
 
 
 def _joined(values: tuple[Value, ...]) -> Value:
@@ -194,7 +197,34 @@ def _joined(values: tuple[Value, ...]) -> Value:
     for value in values[1:]:
         pieces[-1] += "." + value.pieces[0]
         pieces += value.pieces[1:]
-    return Value(tuple(pieces), values[0].position)
+    return Value(tuple(pieces), values[0].position, values[0].quoted)
+
+
+def _distributed(path: tuple[Value, ...], comparator: Token, values: Node) -> Node:
+    """Returns the comparisons that `path = (a OR b)` stands for."""
+    match values:
+        case Literal(value):
+            return Restriction(path, str(comparator), value)
+        case Not(part):
+            return Not(_distributed(path, comparator, part))
+        case And(parts):
+            return And(tuple(_distributed(path, comparator, part) for part in parts))
+        case Or(parts):
+            return Or(tuple(_distributed(path, comparator, part) for part in parts))
+        case Restriction():
+            raise FilterInvalid("a comparison cannot be the value of another", values.position)
+
+
+def _check_word(value: Value) -> None:
+    """Refuses what is an operator in other languages: it would be looked for, and nothing found."""
+    if not value.quoted and value.text.lower() in _OPERATORS:
+        raise FilterInvalid(
+            f"`{value.text}` is no operator, {value.text.upper()} is; the word to look for stands in quotes",
+            value.position,
+        )
+
+
+_OPERATORS = frozenset({"and", "or", "not"})
 
 
 def _flat(kind: type[And | Or], parts: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -224,8 +254,17 @@ class _Builder(Transformer[Token, Any]):
 
     def restriction(self, left: tuple[Value, ...], comparator: Token | None = None, right: Any = None) -> Node:
         if comparator is None:
-            return Literal(_joined(left))
-        return Restriction(left, str(comparator), _joined(right))
+            value = _joined(left)
+            _check_word(value)
+            return Literal(value)
+        if isinstance(right, tuple):
+            return Restriction(left, str(comparator), _joined(right))
+        if comparator not in ("=", ":"):
+            raise FilterInvalid(f"{comparator} takes one value", (comparator.start_pos or 0) + 1)
+        return _distributed(left, comparator, right)
+
+    def composite(self, node: Node) -> Node:
+        return node
 
     def member(self, *values: Value) -> tuple[Value, ...]:
         return values

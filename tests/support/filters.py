@@ -70,6 +70,18 @@ _pattern = st.sampled_from([("al", ""), ("", "a"), ("", "eta", ""), ("beta",), (
 _time = st.sampled_from(TIMES).map(lambda moment: _value(moment.isoformat()))
 _anything = st.just(_value("", ""))
 _all = ["=", "!=", *COMPARISONS]
+
+
+def _several(path: str, values: st.SearchStrategy[Value]) -> st.SearchStrategy[And | Or]:
+    """Returns one comparison with several values: `state = (TODO OR DONE)`."""
+    return st.builds(
+        lambda kind, comparator, values: kind(tuple(Restriction((_value(path),), comparator, each) for each in values)),
+        st.sampled_from([And, Or]),
+        st.sampled_from(["=", ":"]),
+        st.lists(values, min_size=2, max_size=3),
+    )
+
+
 _labels = st.builds(
     Restriction,
     st.sampled_from(KEYS).map(lambda key: (_value("labels"), _value(key))),
@@ -89,8 +101,10 @@ task_terms = st.one_of(
     _term("due_time", _all, _time),
     _term("complete_time", [":"], _anything),
     _term("create_time", _all, _time),
-    _term("labels", [":"], st.sampled_from(KEYS).map(_value)),
+    _term("labels", [":"], st.sampled_from(KEYS).map(_value) | _anything),
     _labels,
+    _several("state", st.sampled_from(STATES).map(_value)),
+    _several("priority", st.sampled_from(PRIORITIES).map(_value)),
 )
 task_trees = trees(task_terms)
 
@@ -104,14 +118,18 @@ logged_terms = st.one_of(
     _term("due_time", [":"], _anything),
     _term("complete_time", [":"], _anything),
     _term("assignee", [":"], _anything),
-    _term("labels", [":"], st.sampled_from(KEYS).map(_value)),
+    _term("labels", [":"], st.sampled_from(KEYS).map(_value) | _anything),
     _labels,
+    _several("state", st.sampled_from(STATES).map(_value)),
+    _several("priority", st.sampled_from(PRIORITIES).map(_value)),
 )
 logged_trees = trees(logged_terms)
 
 
 def text_of(node: Node) -> str:
     """Returns a filter that stands for the tree, everything in quotes that can be."""
+    if several := _one_comparison(node):
+        return several
     match node:
         case And(parts):
             return " AND ".join(f"({text_of(part)})" if isinstance(part, And) else text_of(part) for part in parts)
@@ -125,6 +143,19 @@ def text_of(node: Node) -> str:
             return ".".join(map(quoted, path)) + f" {comparator} " + quoted(value)
         case _:
             assert_never(node)
+
+
+def _one_comparison(node: Node) -> str:
+    """Returns how a filter says several comparisons of one field in one, or nothing where these are none."""
+    match node:
+        case And(parts) | Or(parts):
+            terms = [part for part in parts if isinstance(part, Restriction) and part.comparator in ("=", ":")]
+            if len(terms) < len(parts) or len({(term.path, term.comparator) for term in terms}) > 1:
+                return ""
+            word = " AND " if isinstance(node, And) else " OR "
+            values = word.join(quoted(term.value) for term in terms)
+            return ".".join(map(quoted, terms[0].path)) + f" {terms[0].comparator} ({values})"
+    return ""
 
 
 def quoted(value: Value) -> str:
@@ -158,7 +189,7 @@ def _fulfils(term: Restriction, row: Row) -> bool:
     match term.field:
         case "labels":
             if len(term.path) == 1:
-                return value.text in found
+                return bool(found) if value.has_wildcard else value.text in found
             key = term.path[1].text
             return key in found and (value.pieces == ("", "") or _is_like(found[key], value))
         case "title" | "description" if comparator == ":":

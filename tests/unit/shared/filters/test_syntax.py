@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import FilterInvalid
-from shared.filters.syntax import And, Literal, Node, Not, Or, Value, parse
+from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, Value, parse
 from shared.filters.tasks import task_filter
 from tests.support.filters import any_tree, text_of
 
@@ -87,9 +89,50 @@ def test_a_function_is_refused_by_name(text: str) -> None:
         parse(text)
 
 
+def state(text: str) -> Restriction:
+    return Restriction((Value(("state",), 1),), "=", Value((text,), 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("state = (a)", state("a")),
+        ("state=(a OR b)", Or((state("a"), state("b")))),
+        ("state = (a b OR -c) d", And((state("a"), Or((state("b"), Not(state("c")))), D))),
+        ("NOT state = (a OR b)", Not(Or((state("a"), state("b"))))),
+    ],
+)
+def test_a_comparison_may_have_several_values(text: str, tree: Node) -> None:
+    assert parse(text) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "said"),
+    [
+        ("state != (a OR b)", 7, "!= takes one value"),
+        ("priority < (a OR b)", 10, "< takes one value"),
+        ("state = (a OR b = c)", 15, "a comparison cannot be the value of another"),
+        ("a and b", 3, "`and` is no operator, AND is"),
+        ("a Or b", 3, "`Or` is no operator, OR is"),
+        ("not state = DONE", 1, "`not` is no operator, NOT is"),
+        ("a && b", 3, "`&&` is not a word that can be looked for: it has no letter and no digit"),
+        ("a || b", 3, "`||` is not a word"),
+        ('title:"--"', 7, "`--` is not a word"),
+    ],
+)
+def test_what_would_find_nothing_is_refused_with_its_place(text: str, position: int, said: str) -> None:
+    with pytest.raises(FilterInvalid, match=re.escape(said)) as refusal:
+        task_filter(text)
+    assert refusal.value.metadata["position"] == str(position)
+
+
+def test_operators_of_other_languages_are_words_in_quotes() -> None:
+    assert parse('"and" x.or') == And((word("and"), word("x.or")))
+
+
 def test_size_is_bounded() -> None:
     assert parse(" ".join(["a"] * 64)) is not None
     assert parse("(" * 16 + "a" + ")" * 16) == A
-    for text in (" ".join(["a"] * 65), "(" * 17 + "a" + ")" * 17, "a" * 2001):
+    for text in (" ".join(["a"] * 65), "s = (" + " OR ".join(["a"] * 65) + ")", "(" * 17 + "a" + ")" * 17, "a" * 2001):
         with pytest.raises(FilterInvalid):
             parse(text)
