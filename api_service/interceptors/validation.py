@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from api_service.call import Call
 from api_service.interceptors.steps import Handler
+from api_service.interceptors.words import in_words
 from api_service.methods import Method
 from shared.errors import DeadlineExceeded, FieldsInvalid, MessageMalformed
 
@@ -75,11 +76,19 @@ async def _soon(read: Read) -> Any:
 
 
 def _refusal(found: list[protovalidate.Violation]) -> FieldsInvalid:
-    refusal = FieldsInvalid([(_path(violation), violation.proto.message) for violation in found])
+    refusal = FieldsInvalid([(_path(violation), _said(violation)) for violation in found])
     field, _ = refusal.violations[0]
     if element := _ELEMENT.match(field):
         refusal.metadata = {"element": element[0]}
     return refusal
+
+
+def _said(violation: protovalidate.Violation) -> str:
+    """Returns what is wrong, for people."""
+    said: str = violation.proto.message
+    if violation.proto.rule_id == "string.pattern":
+        said = in_words(str(violation.rule_value)) or said
+    return f"the key {said}" if violation.proto.for_key else said
 
 
 def _path(violation: protovalidate.Violation) -> str:

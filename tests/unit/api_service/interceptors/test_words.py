@@ -1,0 +1,53 @@
+"""Refusals are for people: no pattern of the contract reaches a caller of TaskService as a regular expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from taskhub.v1 import task_service_pb2
+
+from api_service.interceptors.words import in_words
+
+ID = "01a20a94-5dfd-74c6-96f8-dcf6c45379bd"
+
+
+def patterns(message: Descriptor) -> Iterator[str]:
+    for field in message.fields:
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        for each in (rules, rules.repeated.items, rules.map.keys, rules.map.values):
+            if each.string.pattern:
+                yield each.string.pattern
+        own = field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.full_name.startswith("taskhub.v1.")
+        if own:
+            yield from patterns(field.message_type)
+
+
+SERVICE = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
+
+
+@pytest.mark.parametrize("pattern", sorted({each for m in SERVICE.methods for each in patterns(m.input_type)}))
+def test_every_pattern_of_task_service_is_said_in_words(pattern: str) -> None:
+    said = in_words(pattern)
+    assert said is not None
+    assert "^" not in said
+    assert "[" not in said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("^tasks/{}$", f"must be a name such as tasks/{ID}"),
+        ("^(tasks/{})?$", f"must be a name such as tasks/{ID}, or empty"),
+        ("^((users|serviceAccounts)/{})?$", f"must be a name such as users/{ID}, or empty"),
+        ("^users/(me|{})$", "must be a name such as users/me"),
+        ("^(users/(me|{}))?$", "must be a name such as users/me, or empty"),
+        ("^serviceAccounts/{0}/keys/{0}$", f"must be a name such as serviceAccounts/{ID}/keys/{ID}"),
+        ("^[0-9]$", None),
+    ],
+)
+def test_a_pattern_of_names_is_said_by_an_example(pattern: str, said: str | None) -> None:
+    id_ = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    assert in_words(pattern.replace("{0}", id_).replace("{}", id_)) == said
