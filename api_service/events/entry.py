@@ -56,6 +56,12 @@ class Entry:
         return frozenset(id_ for id_ in involved if id_ is not None)
 
     @cached_property
+    def taken_from(self) -> uuid.UUID | None:
+        """The account that it has taken a task from."""
+        before, _ = self._changes.get("assignee", (None, None)) if '"assignee"' in self.row.changes else (None, None)
+        return _id(before) if before else None
+
+    @cached_property
     def state(self) -> str | None:
         """The state that it brought a task into."""
         change = self._changes.get("state")
@@ -115,7 +121,10 @@ class Interest:
         row = entry.row
         if not self.resource or row.resource != self.resource:
             return False
-        return row.kind == TASK_PURGED or self.reader not in (None, row.owner_id, row.assignee_id)
+        if row.kind == TASK_PURGED:
+            return True
+        # Sight may be lost already when an older event is read: the one that took it is still to come, and to be told.
+        return self.reader not in (None, row.owner_id, row.assignee_id) and entry.taken_from == self.reader
 
     def covers(self, entry: Entry) -> bool:
         """Whether the event is for whoever wants this."""
