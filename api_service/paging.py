@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
@@ -12,12 +13,24 @@ from shared.errors import PageTokenInvalid
 
 DEFAULT_SIZE = 50
 MAXIMUM_SIZE = 1000
+#: Bytes after which a page ends, however many were asked for: a client of gRPC takes 4 MiB unless it is told otherwise.
+MAXIMUM_BYTES = 3 * 1024 * 1024
 _MAC = 16
 
 
 def page_size(requested: int) -> int:
     """Coerces what was asked for into bounds (AIP-158)."""
     return min(requested or DEFAULT_SIZE, MAXIMUM_SIZE)
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """Returns how many elements of these sizes make a page: as many as its bytes allow, and one at least."""
+    total = number = 0
+    for number, size in enumerate(sizes, 1):
+        total += size
+        if total > MAXIMUM_BYTES:
+            return max(1, number - 1)
+    return number
 
 
 class Pager:

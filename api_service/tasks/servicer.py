@@ -14,7 +14,7 @@ from api_service.database import Connection, Database
 from api_service.idempotency import Idempotency
 from api_service.keyset import pack, unpack
 from api_service.notifier import Notifier
-from api_service.paging import Pager, page_size
+from api_service.paging import MAXIMUM_BYTES, Pager, fitting, page_size
 from api_service.tasks import history, listing, service
 from api_service.tasks.batches import Batches
 from api_service.tasks.creation import Creation
@@ -73,12 +73,17 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         async with self._database.connection() as connection:
             rows = await listing.page(connection, list_, unpack(cursor) if cursor else None, size + 1)
             total = await listing.count(connection, list_) if request.include_total_size else 0
+        shown = rows[:size]
+        tasks = encode(shown)
+        if len(tasks) > MAXIMUM_BYTES:
+            shown = shown[: fitting(len(encode((row,))) for row in shown)]
+            tasks = encode(shown)
         rest = task_service_pb2.ListTasksResponse(
-            next_page_token=pager.token(pack(listing.place(list_, rows[size - 1]))) if len(rows) > size else "",
+            next_page_token=pager.token(pack(listing.place(list_, shown[-1]))) if len(rows) > len(shown) else "",
             total_size=min(total, listing.MAX_COUNT),
             total_size_exceeded=total > listing.MAX_COUNT,
         )
-        return encode(rows[:size]) + rest.SerializeToString()
+        return tasks + rest.SerializeToString()
 
     async def UpdateTask(self, request: task_service_pb2.UpdateTaskRequest, call: Call) -> Message | bytes:
         """Reads the mask before anything is locked."""
@@ -169,10 +174,10 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
                 before=int.from_bytes(cursor) if cursor else None,
                 limit=size + 1,
             )
-        token = pager.token(rows[size - 1].id.to_bytes(8)) if len(rows) > size else ""
-        return task_service_pb2.ListTaskEventsResponse(
-            events=[to_event(row) for row in rows[:size]], next_page_token=token
-        )
+        events = [to_event(row) for row in rows[:size]]
+        del events[fitting(event.ByteSize() for event in events) :]
+        token = pager.token(rows[len(events) - 1].id.to_bytes(8)) if len(rows) > len(events) else ""
+        return task_service_pb2.ListTaskEventsResponse(events=events, next_page_token=token)
 
     def WatchTasks(
         self, request: task_service_pb2.WatchTasksRequest, call: StreamCall

@@ -76,6 +76,10 @@ REPORT, RENT, MILK, MORE = "Quarterly report", "Pay 100% of the rent", "Buy milk
         ('title = "Report _n milk*"', []),
         ('title >= "Q"', [MORE, REPORT]),
         ("description:*", [MILK]),
+        ("labels:*", [RENT, REPORT]),
+        ("-labels:*", [MORE, MILK]),
+        ("state = (IN_PROGRESS OR DONE)", [MORE]),
+        ("title:(report -milk)", [REPORT]),
         ('labels.team = "finance" OR state = IN_PROGRESS', [MORE, REPORT]),
     ],
 )
@@ -143,6 +147,8 @@ def test_the_filter_of_an_administrator_reaches_everybody(api: Api, board: Accou
         ("labels.a < b", 1),
         ("labels = a", 1),
         ('owner = "users/me"', 9),
+        ("state = TODO and title = a", 14),
+        ("state = (TODO OR LATER)", 18),
         ("report(now)", 1),
         ("*", 1),
         ('"open', 1),
@@ -182,6 +188,37 @@ def test_deleted_tasks_take_their_place_among_the_others(api: Api, board: Accoun
     assert listed(api, board) == [MORE, RENT, REPORT]
     assert listed(api, board, show_deleted=True) == [MORE, MILK, RENT, REPORT]
     assert listed(api, board, "delete_time:* state = TODO", show_deleted=True) == [MILK]
+
+
+def test_a_page_is_no_larger_than_a_client_takes(api: Api, alice: Account) -> None:
+    api.execute(
+        "INSERT INTO tasks (id, owner_id, title, description)"
+        " SELECT gen_random_uuid(), %s, 'Long', repeat('\N{GRINNING FACE}', 10000) FROM generate_series(1, 110)",
+        (alice.id,),
+    )
+    # 4.4 MB in all; the channel has its default limit of 4 MiB.
+    names, token, pages = list[str](), "", 0
+    while pages == 0 or token:
+        request = v1.ListTasksRequest(page_size=1000, page_token=token)
+        answer = api.tasks.ListTasks(request, metadata=alice.metadata)
+        names, token, pages = names + [task.name for task in answer.tasks], answer.next_page_token, pages + 1
+    assert (len(names), len(set(names)), pages) == (110, 110, 2)
+
+
+def test_a_page_of_a_history_is_no_larger_than_a_client_takes(api: Api, alice: Account) -> None:
+    task = make(api, alice, "Rewritten")
+    api.execute(
+        "INSERT INTO events (kind, resource, actor, owner_id, changes)"
+        " SELECT 'task.updated', %s, %s, %s, jsonb_build_object('description', jsonb_build_array("
+        " repeat('\N{GRINNING FACE}', 10000), repeat('x', 10000))) FROM generate_series(1, 110)",
+        (task.name, alice.name, alice.id),
+    )
+    names, token, pages = list[str](), "", 0
+    while pages == 0 or token:
+        request = v1.ListTaskEventsRequest(parent=task.name, page_size=1000, page_token=token)
+        answer = api.tasks.ListTaskEvents(request, metadata=alice.metadata)
+        names, token, pages = names + [event.name for event in answer.events], answer.next_page_token, pages + 1
+    assert (len(names), len(set(names)), pages) == (111, 111, 2)
 
 
 def test_counting_stops(api: Api, alice: Account) -> None:
