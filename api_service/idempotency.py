@@ -92,8 +92,8 @@ class Idempotency:
         A dry run (`validate_only`) checks everything, claims no key and writes nothing. The field `unstored` of the
         answer holds a secret, which only the first call gets to see.
         """
-        record = None if dry_run else self.record(call, request, subject=subject, content=content)
-        if record is None:
+        record = self.record(call, request, subject=subject, content=content)
+        if record is None or dry_run:
             async with self._database.transaction(dry_run=dry_run) as connection:
                 return await work(connection)
         async with self.turn(call, record):

@@ -14,6 +14,7 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
@@ -257,9 +258,11 @@ class StateTransitionInvalid(FailedPrecondition):
     reason = "STATE_TRANSITION_INVALID"
 
 
-class TaskNotDeleted(FailedPrecondition):
+class TaskNotDeleted(TaskHubError):
     """The task is not deleted."""
 
+    # AIP-164 wants this for Undelete.
+    code = Code.ALREADY_EXISTS
     reason = "TASK_NOT_DELETED"
 
 

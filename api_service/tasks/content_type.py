@@ -55,6 +55,22 @@ def file_format(request: task_service_pb2.ImportTasksRequest) -> str:
     return asked
 
 
+#: How files begin that are sent by mistake, and that no line of them would tell of.
+_FOREIGN = {
+    b"\x1f\x8b": "is compressed with gzip; send it as it was before",
+    b"PK\x03\x04": "is a ZIP archive or a spreadsheet; save it as CSV",
+    b"\xff\xfe": "is UTF-16, and a file of tasks is UTF-8",
+    b"\xfe\xff": "is UTF-16, and a file of tasks is UTF-8",
+}
+
+
+def check_beginning(data: bytes) -> None:
+    """Raises InvalidArgument for what begins as no file of tasks does."""
+    for begin, said in _FOREIGN.items():
+        if data.startswith(begin):
+            raise InvalidArgument("body", said)
+
+
 def _check_charset(content_type: str) -> None:
     found = _CHARSET.search(content_type)
     if found and found[1].lower() not in ("utf-8", "utf8", "us-ascii"):

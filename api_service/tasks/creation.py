@@ -29,9 +29,9 @@ class Creation:
         """Returns the answer, or what the first call with the same key was answered."""
         if not all(service.stands_alone(call.principal, task) for task in tasks):
             return await self._checked(request, call, tasks, paths, answer)
+        record = self._idempotency.record(call, request)
         if request.validate_only:
             return answer
-        record = self._idempotency.record(call, request)
         if record is None:
             async with self._database.connection() as connection:
                 await service.create_all(connection, call.principal, tasks)

@@ -17,7 +17,7 @@ from api_service.jobs import queries as jobs
 from api_service.jobs.servicer import to_message
 from api_service.notifier import Notifier
 from api_service.tasks.access import READ_ALL
-from api_service.tasks.content_type import file_format
+from api_service.tasks.content_type import check_beginning, file_format
 from shared.errors import InvalidArgument
 from shared.filters.tasks import task_filter
 from shared.kinds import TASKS_EXPORT, TASKS_IMPORT, JobKind
@@ -68,6 +68,7 @@ class TaskFiles:
             "key_field": first.key_field,
             "principal": call.principal.name,
         }
+        check_beginning(first.body.data)
         async with spooled(self._database, self._limit, dry=first.validate_only) as upload:
             await upload.write(first.body.data)
             async for request in requests:

@@ -164,6 +164,9 @@ def _check(path: str) -> None:
         return
     if path == "*":
         raise InvalidArgument("update_mask", "`*` stands alone or not at all")
+    whole = path.partition(".")[0]
+    if whole in READERS:
+        raise InvalidArgument("update_mask", f"`{path[:100]}` is no field by itself; `{whole}` changes as a whole")
     if path in task_pb2.Task.DESCRIPTOR.fields_by_name:
         raise InvalidArgument("update_mask", f"`{path}` cannot be changed by UpdateTask")
     raise InvalidArgument("update_mask", f"`{path[:100]}` is not a field of Task")

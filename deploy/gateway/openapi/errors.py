@@ -15,9 +15,9 @@ from shared.errors import Code, TaskHubError
 #: How the transcoder maps google.rpc.Code; tried for real in tests/integration/gateway/test_answers.py.
 OF_CODE = {
     Code.CANCELLED: 499, Code.UNKNOWN: 500, Code.INVALID_ARGUMENT: 400, Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404, Code.PERMISSION_DENIED: 403, Code.RESOURCE_EXHAUSTED: 429, Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409, Code.OUT_OF_RANGE: 400, Code.UNIMPLEMENTED: 501, Code.INTERNAL: 500, Code.UNAVAILABLE: 503,
-    Code.UNAUTHENTICATED: 401,
+    Code.NOT_FOUND: 404, Code.ALREADY_EXISTS: 409, Code.PERMISSION_DENIED: 403, Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400, Code.ABORTED: 409, Code.OUT_OF_RANGE: 400, Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500, Code.UNAVAILABLE: 503, Code.UNAUTHENTICATED: 401,
 }  # fmt: skip
 #: What the Lua filter refuses, where it is not a plain 400.
 OF_EDGE = {

@@ -211,8 +211,8 @@ class TaskServiceServicer:
     def UndeleteTask(self, request, context):
         """Brings a deleted task back as it was, and with it the subtasks that the same call had deleted.
 
-        Takes an idempotency key. Errors: NOT_FOUND, also for a purged task; PERMISSION_DENIED (OWNER_ONLY);
-        FAILED_PRECONDITION for a task that is not deleted (TASK_NOT_DELETED), and where what it is a part of is deleted
+        Takes an idempotency key. Errors: NOT_FOUND, also for a purged task; PERMISSION_DENIED (OWNER_ONLY); ALREADY_EXISTS for
+        a task that is not deleted (TASK_NOT_DELETED, AIP-164); FAILED_PRECONDITION where what it is a part of is deleted
         (PARENT_DELETED) or, for an open task, closed (PARENT_CLOSED); ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -273,6 +273,8 @@ class TaskServiceServicer:
 
     def BatchGetTasks(self, request, context):
         """Returns up to 1,000 tasks, all of them or none, in the order of the names; deleted ones as GetTask does.
+
+        The answer can be larger than the 4 MiB that a gRPC client takes unless it is told otherwise: a task has up to 110 KiB.
 
         Errors: NOT_FOUND, with the metadata `element` naming which, `names[3]`. Over REST the names are query parameters,
         and an address of more than about 60 KiB is refused.

@@ -114,9 +114,18 @@ def test_a_malformed_key(api: Api, caller: Account, path: str, keys: list[str]) 
     assert effects(api) == before
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in KEYED if "validate_only" in METHODS[path].request.DESCRIPTOR.fields_by_name]
-)
+VALIDATED = [path for path in KEYED if "validate_only" in METHODS[path].request.DESCRIPTOR.fields_by_name]
+
+
+@pytest.mark.parametrize("path", VALIDATED)
+def test_validate_only_refuses_a_malformed_key_as_the_call_would(api: Api, caller: Account, path: str) -> None:
+    request: Any = GOOD[path](api, caller)
+    request.validate_only = True
+    found = refused(raw(api, path), request.SerializeToString(), metadata=caller.with_key("x" * 256))
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_INVALID")
+
+
+@pytest.mark.parametrize("path", VALIDATED)
 def test_validate_only_answers_and_writes_nothing(api: Api, caller: Account, path: str) -> None:
     request: Any = GOOD[path](api, caller)
     request.validate_only = True

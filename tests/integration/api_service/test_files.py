@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import uuid
 from collections.abc import Iterator
@@ -140,6 +141,25 @@ def test_a_content_type_that_cannot_be_the_format_is_refused_before_anything_is_
 ) -> None:
     refusal = refused(api.tasks.ImportTasks, upload(content_type, asked), metadata=alice.metadata)
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+    assert files(api) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"title\na\n", mtime=0), "body: is compressed with gzip; send it as it was before"),
+        (b"PK\x03\x04\x14", "body: is a ZIP archive or a spreadsheet; save it as CSV"),
+        ("title\na\n".encode("utf-16"), "body: is UTF-16, and a file of tasks is UTF-8"),
+    ],
+    ids=["gzip", "ZIP", "UTF-16"],
+)
+def test_a_file_that_begins_as_none_of_tasks_does_is_refused_at_once(
+    api: Api, alice: Account, data: bytes, said: str
+) -> None:
+    body = httpbody_pb2.HttpBody(content_type="text/csv", data=data)
+    request = task_service_pb2.ImportTasksRequest(body=body)
+    refusal = refused(api.tasks.ImportTasks, iter([request]), metadata=alice.metadata)
+    assert (refusal.code, refusal.message, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, said, ["body"])
     assert files(api) == []
 
 

@@ -57,6 +57,11 @@ def test_an_upload_that_the_api_finds_too_large_is_413(gateway: Gateway) -> None
     assert (answer.status, answer.reason) == (413, "BODY_TOO_LARGE")
 
 
+def test_an_upload_that_is_compressed_is_refused(gateway: Gateway) -> None:
+    answer = gateway.ask("POST", "/v1/tasks:import", b"x", content_type="text/csv", content_encoding="br")
+    assert (answer.status, answer.reason, answer.field) == (415, "CONTENT_ENCODING_UNSUPPORTED", "content-encoding")
+
+
 def test_an_unknown_parameter_of_an_upload_is_refused(gateway: Gateway) -> None:
     answer = gateway.ask("POST", "/v1/tasks:import?body.data=eA", b"x", content_type="text/csv")
     assert (answer.status, answer.reason) == (400, "QUERY_PARAMETER_UNKNOWN")

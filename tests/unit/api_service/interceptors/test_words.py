@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from buf.validate import validate_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from taskhub.v1 import task_service_pb2
 
 from api_service.interceptors.words import in_words
@@ -16,13 +17,13 @@ ID = "01a20a94-5dfd-74c6-96f8-dcf6c45379bd"
 
 def patterns(message: Descriptor) -> Iterator[str]:
     for field in message.fields:
-        rules = field.GetOptions().Extensions[validate_pb2.field]
+        rules: Any = field.GetOptions().Extensions[validate_pb2.field]  # type: ignore[index]  # as in the stubs of protoc
         for each in (rules, rules.repeated.items, rules.map.keys, rules.map.values):
             if each.string.pattern:
                 yield each.string.pattern
-        own = field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.full_name.startswith("taskhub.v1.")
-        if own:
-            yield from patterns(field.message_type)
+        inner = field.message_type
+        if inner is not None and inner.full_name.startswith("taskhub.v1."):
+            yield from patterns(inner)
 
 
 SERVICE = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
