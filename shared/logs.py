@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
 from shared.outline import outline
+
+
+class _Undaunted:
+    """Standard error, which may be a full disk or a pipe that nobody reads any more: what goes on must go on."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(service: str, level: str) -> None:
@@ -23,7 +36,7 @@ def configure(service: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Undaunted())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)

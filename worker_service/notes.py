@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -56,8 +57,9 @@ class Notes:
             self._log(each for each in ended if each.logged)
 
     def _log(self, ended: Iterable[Ended]) -> None:
-        self._stream.writelines(map(_line, ended))
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # a full disk is no job's business
+            self._stream.writelines(map(_line, ended))
+            self._stream.flush()
 
 
 def _line(ended: Ended) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable
@@ -32,8 +33,9 @@ class AccessLog:
     def write(self, calls: Iterable[Seen]) -> None:
         """Writes a line for each call."""
         if self._enabled:
-            self._stream.writelines(map(_line, calls))
-            self._stream.flush()
+            with contextlib.suppress(OSError):  # a full disk is no caller's business
+                self._stream.writelines(map(_line, calls))
+                self._stream.flush()
 
 
 def _line(seen: Seen) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from shared.outline import outline
 from tests.support.servers import ROOT
@@ -46,3 +47,17 @@ def test_a_chain_that_bites_its_tail_has_an_end() -> None:
     first, second = ValueError(SECRET), TypeError(SECRET)
     first.__cause__, second.__cause__ = second, first
     assert outline(first).splitlines() == ["ValueError", "TypeError"]
+
+
+def test_a_full_disk_stops_nobody_who_has_something_to_say() -> None:
+    program = """
+import logging, structlog
+from shared import logs
+logs.configure("test", "DEBUG")
+for log in (structlog.get_logger(), logging.getLogger("library")):
+    log.warning("nobody hears")
+print("went on")
+"""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=-1, stderr=full, text=True, check=False)  # noqa: S603
+    assert done.stdout == "went on\n"

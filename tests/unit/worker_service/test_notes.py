@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import uuid
@@ -36,3 +37,14 @@ def test_what_is_not_logged_is_counted_all_the_same() -> None:
     notes.take(job("quiet"), AttemptState.LOST, 0.1, logged=True)
     notes.write()
     assert metrics.FINISHED.labels("quiet", AttemptState.LOST)._value.get() == before + 1  # noqa: SLF001
+
+
+class FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_ends_no_batch() -> None:
+    notes = Notes(enabled=True, stream=FullDisk())
+    notes.take(job(), AttemptState.SUCCEEDED, 0.1, logged=True)
+    notes.write()
