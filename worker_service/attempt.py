@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from worker_service import queries
 from worker_service.commits import Commit, Commits
 from worker_service.context import Context
 from worker_service.database import Connection, Database
-from worker_service.errors import Cancelled, Interrupted, LeaseLost, PermanentError, described
+from worker_service.errors import Cancelled, Interrupted, LeaseLost, Leaving, PermanentError, described
 from worker_service.held import Current, Held
 from worker_service.notes import Notes
 from worker_service.queries import Claimed, Done
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 #: Seconds after which a group of pure jobs is written.
 GROUP = 0.01
+
+#: Exit status of a process that a handler forked and let come back.
+FORKED = 71
 
 
 class Attempts:
@@ -58,6 +62,7 @@ class Attempts:
         self._held = held
         self._notes = Notes(enabled=settings.log_level in ("DEBUG", "INFO"))
         self._seconds = 0.0
+        self._pid = os.getpid()
 
     def run_batch(self) -> tuple[int, float]:
         """Runs what is held; returns how many jobs ran, and the seconds that their handlers took."""
@@ -66,8 +71,8 @@ class Attempts:
         while (current := self._held.begin()) is not None:
             ran += 1
             self._run(current)
-            self._write_group(GROUP)
-        self._write_group(0)
+            self.write_group(GROUP)
+        self.write_group()
         self._notes.write()
         return ran, self._seconds
 
@@ -138,13 +143,17 @@ class Attempts:
         """Returns how the attempt ended; RUNNING if its COMMIT is on the way."""
         try:
             return self._perform(current)
-        except LeaseLost:
+        except (LeaseLost, Leaving, KeyboardInterrupt):
             raise
         except Interrupted:
             # It may have been in the middle of anything.
             self._commits.database.close()
             self._fail(current.job, current.verdict or Cancelled())
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, never the worker
+        except BaseException as error:  # whatever a handler raises ends its attempt, never the worker: `sys.exit` too
+            if self._held.closed:
+                # It fails because it was told to stop.
+                raise Leaving(0) from error
+            self._commits.database.tidy()
             self._fail(current.job, error)
         return AttemptState.FAILED
 
@@ -156,12 +165,17 @@ class Attempts:
                 returned = self._registry.handler(job.kind)(context)
             finally:
                 current.interruptible = False
+                if os.getpid() != self._pid:
+                    # A fork of the handler's has come back: the job and the connections are its parent's.
+                    os._exit(FORKED)
                 self._seconds += time.monotonic() - current.start
             result = None if returned is None else as_json(returned)
             if context.opened is not None:
                 # Effect and completion: both commit, or neither does.
                 self._commits.send(current, context.opened, stack, result)
                 return AttemptState.RUNNING
+        if not self._commits.database.tidy():
+            raise RuntimeError("the handler has left a transaction open")
         if self._registry.pure(job.kind):
             self._held.end(Done(job, result))
         else:
@@ -172,7 +186,7 @@ class Attempts:
         if not queries.succeed(connection, job, result):
             raise LeaseLost
 
-    def _fail(self, job: Claimed, error: Exception) -> None:
+    def _fail(self, job: Claimed, error: BaseException) -> None:
         shown = described(error)
         # The text of an error that we did not write stays in the log.
         log.warning(
@@ -193,12 +207,13 @@ class Attempts:
 
         self.settle(write)
 
-    def _delay(self, job: Claimed, error: Exception) -> float | None:
+    def _delay(self, job: Claimed, error: BaseException) -> float | None:
         if isinstance(error, PermanentError) or job.attempt >= job.max_attempts:
             return None
         return backoff(job.attempt, self._settings.retry_base_seconds, self._settings.retry_cap_seconds)
 
-    def _write_group(self, age: float) -> None:
+    def write_group(self, age: float = 0.0) -> None:
+        """Writes the pure jobs that ran, if the oldest has waited for `age` seconds."""
         group = self._held.take_group(age)
         if not group:
             return
@@ -218,7 +233,8 @@ class Attempts:
         while True:
             try:
                 return write(database.connection)
-            except psycopg.OperationalError:
+            except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction):
+                # Read-only: what was the primary before a failover, or is full.
                 database.close()
                 if time.monotonic() >= end:
                     raise

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import generators
+from psycopg.pq import TransactionStatus
 
 from worker_service import queries
 from worker_service.database import Connection, Database
@@ -71,6 +72,8 @@ class Commits:
 
     def send(self, current: Current, connection: Connection, transaction: ExitStack, result: str | None) -> None:
         """Sends the completion and the COMMIT of the transaction that `transaction` leaves, open on `connection`."""
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            raise RuntimeError("the handler has ended its transaction itself")
         database = self._idle[0]
         stack = ExitStack()
         pipeline = connection._pipeline = _OneGo(connection)  # noqa: SLF001 - `pipeline()` enters what it finds there

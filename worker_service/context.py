@@ -75,36 +75,49 @@ class Context:
             # The first claim can have nothing to remember.
             self._steps = queries.steps(self.connection, self.job) if self.job.claim_token > 1 else {}
         if name not in self._steps:
-            self._steps[name] = self._take(name, function)
-        result: T = self._steps[name]
-        return result
+            result = self._take(name, function)
+            self._steps[name] = result
+        taken: T = self._steps[name]
+        return taken
 
     def _take(self, name: str, function: Callable[..., Any]) -> Any:
         alone = not inspect.signature(function).parameters
         # What happens outside takes its time: no transaction is held open for it.
         outside = function() if alone else None
-        with self.connection.transaction():
-            self._bound_idleness()
-            result = as_json(outside if alone else function(self.connection))
-            if not queries.remember(self.connection, self.job, name, result):
+        with self._begun() as connection:
+            result = as_json(outside if alone else function(connection))
+            if not queries.remember(connection, self.job, name, result):
                 raise LeaseLost
         return json.loads(result)
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """Opens a transaction on one connection; if it is rolled back, so are the steps that were taken inside."""
+        # The very one: if it breaks, what comes after must not be committed on another, without what was before.
+        connection, before = self.connection, None if self._steps is None else dict(self._steps)
+        kept = False
+        try:
+            with connection.transaction():
+                if self._database.pooled:
+                    # Where nothing else uses the session, that was said once.
+                    queries.bound_idleness(connection, self.settings.lease_seconds)
+                yield connection
+                kept = True
+        finally:
+            if not kept:
+                self._steps = before
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Opens the job's one transaction. It commits together with the completion, after the handler has returned.
 
-        No connection is idle in it for longer than a lease. Raises RuntimeError the second time.
+        An exception that leaves the block rolls it back at once, as if there had been none. No connection is idle in it
+        for longer than a lease. Raises RuntimeError the second time.
         """
         if self.opened is not None:
             raise RuntimeError("a job has one transaction")
-        connection = self.connection
-        self._stack.enter_context(connection.transaction())
-        self._bound_idleness()
-        self.opened = connection
-        yield connection
-
-    def _bound_idleness(self) -> None:
-        # Where nothing else uses the session, that was said once.
-        if self._database.pooled:
-            queries.bound_idleness(self.connection, self.settings.lease_seconds)
+        with ExitStack() as stack:
+            self.opened = stack.enter_context(self._begun())
+            stack.callback(setattr, self, "opened", None)
+            yield self.opened
+            self._stack.push(stack.pop_all())

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -88,6 +89,20 @@ class Database:
         """
         if self._connection is not None and not self._connection.closed and _ended(self._connection):
             self.close()
+
+    def tidy(self) -> bool:
+        """Returns whether the connection is as it was handed out; closes it if not.
+
+        In a transaction that nobody knows of, what comes next would never be committed.
+        """
+        connection = self._connection
+        if connection is None or connection.closed:
+            return True
+        tidy = connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE
+        if not tidy:
+            self.close()
+        connection.row_factory = dict_row
+        return tidy
 
     def close(self) -> None:
         """Closes the connection; the next use opens another."""

@@ -57,12 +57,16 @@ class Interrupted(BaseException):
     """The handler is to stop now. Nothing that handlers may catch: they would go on."""
 
 
-def described(error: Exception) -> TaskHubError:
+class Leaving(SystemExit):
+    """The process is to end now; what it has not done goes back."""
+
+
+def described(error: BaseException) -> TaskHubError:
     """Returns what users may read of `error`; a text that we did not write is never passed on."""
     match error:
         case TaskHubError():
             return error
-        case psycopg.OperationalError():
+        case psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():
             return DatabaseUnavailable()
         case _:
             return HandlerError(f"The handler failed with {type(error).__name__}.")

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -55,11 +56,14 @@ class Heartbeat:
         self._active = threading.Event()
         self._closed = False
         self._missed = False
+        #: Held while a group is written: nobody else has its jobs then.
+        self._writing = threading.Lock()
+        self._returning: dict[uuid.UUID, int] = {}
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Looks after what is held inside the block."""
+        """Looks after what is held inside the block; what it could not write by the end is held again."""
         self._last_beat = time.monotonic()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -69,6 +73,8 @@ class Heartbeat:
             yield
         finally:
             self._active.clear()
+            with self._writing:
+                pass
 
     def close(self) -> None:
         """Ends the thread and closes the connection."""
@@ -105,22 +111,25 @@ class Heartbeat:
             self._judge(current)
 
     def _write_group(self) -> None:
-        group = self._held.take_group(age=TICK)
-        if not group:
-            return
-        try:
-            refused = len(group) - queries.succeed_all(self._database.connection, group)
-        except psycopg.Error:
-            self._held.return_group(group)
-            raise
+        with self._writing:
+            group = self._held.take_group(age=TICK)
+            if not group:
+                return
+            try:
+                refused = len(group) - queries.succeed_all(self._database.connection, group)
+            except BaseException:
+                self._held.return_group(group)
+                raise
         if refused:
             log.warning("attempts_refused", jobs=refused)
 
     def hand_back(self) -> None:
-        """Returns to the queue what has not started."""
-        waiting = {job.id: job.claim_token for job in self._held.take_waiting()}
-        if waiting:
-            log.info("jobs_released", jobs=queries.release(self._database.connection, waiting))
+        """Returns to the queue what has not started, with the next look if not with this one."""
+        self._returning |= {job.id: job.claim_token for job in self._held.take_waiting()}
+        if self._returning:
+            released = queries.release(self._database.connection, self._returning)
+            self._returning = {}
+            log.info("jobs_released", jobs=released)
 
     def _beat(self) -> None:
         current, held = self._held.current, self._held.all()

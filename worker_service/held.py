@@ -39,6 +39,8 @@ class Held:
         self._group: list[Done] = []
         self._group_start = 0.0
         self.current: Current | None = None
+        #: Set by whoever wants the process to end: nothing more begins.
+        self.closed = False
 
     def fill(self, jobs: Sequence[Claimed]) -> None:
         """Takes over a fresh batch."""
@@ -46,9 +48,10 @@ class Held:
             self._waiting.extend(jobs)
 
     def begin(self) -> Current | None:
-        """Returns the next job, which runs from now on, or None if there is none left."""
+        """Returns the next job, which runs from now on, or None if there is none left, or none is to begin."""
         with self._lock:
-            self.current = Current(self._waiting.popleft(), time.monotonic()) if self._waiting else None
+            begins = self._waiting and not self.closed
+            self.current = Current(self._waiting.popleft(), time.monotonic()) if begins else None
             return self.current
 
     def end(self, done: Done | None = None) -> None:

@@ -54,8 +54,8 @@ class Loop:
         self._database.close()
 
     def _turn(self) -> int:
-        metrics.TICK.labels(self.name).set(time.time())
         try:
+            metrics.TICK.labels(self.name).set(time.time())
             done = self.run_once()
         except Exception as error:  # noqa: BLE001 - nothing may end a loop, and most of it is an outage
             self._suffer(error)

@@ -47,6 +47,10 @@ ON CONFLICT (job_id, claim_token) DO UPDATE
 """
 
 
+#: How often a job may have been claimed uncharged and still be excused.
+EXCUSES = 20
+
+
 class Claimed(NamedTuple):
     """A job that this process holds the lease of."""
 
@@ -98,7 +102,8 @@ def claim(
     """Takes the next due jobs of `queue` under a lease.
 
     A job marked solo comes alone. So does one that nothing else was found beside, which is then marked as well: a loss
-    of it tells who was the cause. The limit is part of the text, so that the plan is made for it.
+    of it tells who was the cause. The limit is part of the text, so that the plan is made for it. What waits has an
+    attempt, even if somebody took it away since: one row that cannot be claimed would block its queue.
     """
     rows = (
         connection.cursor(row_factory=tuple_row, binary=True)
@@ -112,7 +117,8 @@ def claim(
         ), chosen AS MATERIALIZED (
             SELECT found.id FROM found, head WHERE found.id = head.id OR NOT (found.solo OR head.solo)
         ), claimed AS (
-            UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim_token = claim_token + 1,
+            UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1,
+                max_attempts = greatest(max_attempts, attempt + 1), claim_token = claim_token + 1,
                 start_time = now(), heartbeat_time = now(),
                 lease_expire_time = now() + make_interval(secs => %(lease)s),
                 worker = %(worker)s, session_pid = %(pid)s, session_start_time = %(session_start_time)s,
@@ -140,11 +146,12 @@ def claim(
 def extend(connection: Connection, held: Mapping[uuid.UUID, int], lease: float) -> dict[uuid.UUID, bool]:
     """Extends the leases that are still ours; returns for each whether its cancellation was asked for.
 
-    What another transaction has locked is left out: it is being finished, or taken away.
+    What another transaction has locked is left out: it is being finished, or taken away. A handler's own one may refer
+    to its job.
     """
     rows = connection.execute(
         f"""
-        WITH held AS ({_HELD} FOR UPDATE OF jobs SKIP LOCKED)
+        WITH held AS ({_HELD} FOR NO KEY UPDATE OF jobs SKIP LOCKED)
         UPDATE jobs SET heartbeat_time = clock_timestamp(),
             lease_expire_time = clock_timestamp() + make_interval(secs => %(lease)s)
         FROM held WHERE jobs.id = held.id RETURNING jobs.id, cancel_requested
@@ -159,7 +166,7 @@ def report(connection: Connection, job: Claimed, fraction: float, note: str) -> 
     connection.execute(
         f"""
         UPDATE jobs SET progress_fraction = %(fraction)s, progress_note = %(note)s
-        WHERE id = (SELECT id FROM jobs WHERE {_FENCE} FOR UPDATE SKIP LOCKED)
+        WHERE id = (SELECT id FROM jobs WHERE {_FENCE} FOR NO KEY UPDATE SKIP LOCKED)
         """,
         {**job.fence, "fraction": fraction, "note": note},
     )
@@ -244,7 +251,8 @@ def excuse(connection: Connection, job: Claimed, error: TaskHubError) -> bool:
     """Hands the job back uncharged if PostgreSQL was started since its claim, and so was gone meanwhile.
 
     Returns False if it was not, or if the lease was lost. A server process that crashes alone excuses nobody: the job
-    may have been the cause.
+    may have been the cause. So it may where the machine ended all of PostgreSQL: who had many claims for nothing is
+    charged from then on.
     """
     return _changed(
         connection,
@@ -254,7 +262,7 @@ def excuse(connection: Connection, job: Claimed, error: TaskHubError) -> bool:
                 state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE 'WAITING' END,
                 end_time = CASE WHEN cancel_requested THEN clock_timestamp() END,
                 attempt = attempt - 1, error = %(error)s::jsonb, lease_expire_time = NULL
-            WHERE {_FENCE} AND start_time < pg_postmaster_start_time()
+            WHERE {_FENCE} AND start_time < pg_postmaster_start_time() AND claim_token - attempt < {EXCUSES}
             RETURNING id, claim_token, attempt + 1 AS number, worker, start_time
         ), woken AS (
             SELECT pg_notify('{JOBS_CHANNEL}', '') FROM ended

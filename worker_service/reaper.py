@@ -43,7 +43,7 @@ class Reaper(Loop):
         """
         connection = self._database.connection
         now = queries.clock(connection)
-        if now - self._last > STALL:
+        if abs(now - self._last) > STALL:  # also where PostgreSQL's clock was put back
             self._first = now
         self._last = now
         if now - self._first < self._silence:

@@ -17,7 +17,7 @@ from worker_service import queries
 from worker_service.attempt import Attempts
 from worker_service.commits import CONNECTIONS, Commits
 from worker_service.database import BY_INDEX, Database
-from worker_service.errors import Interrupted
+from worker_service.errors import Interrupted, Leaving
 from worker_service.heartbeat import Heartbeat
 from worker_service.held import Held
 from worker_service.pace import Pace
@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 #: Seconds after which a hint has had its share, and the pool process looks at the other queues.
 SLICE = 0.2
+
+#: Milliseconds for which the heartbeat waits for a row that somebody has locked: the leases of others must not end.
+LOCKED = 300
 
 
 class Runner:
@@ -45,19 +48,16 @@ class Runner:
         self._settings = settings
         self._registry = registry
         self._tracer = tracer
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        # Told from all others: containers may share a host's name, and have pids of their own.
+        self._worker = f"{socket.gethostname()}-{os.urandom(3).hex()}:{os.getpid()}"
         self._engine = self._database("taskhub-worker", BY_INDEX)
-        # Whoever freezes inside a transaction is cut off before it can block its successor for ever.
-        idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
-        handlers = [self._database("taskhub-handler", idleness) for _ in range(CONNECTIONS)]
+        handlers = [self._database("taskhub-handler", _unblocking(settings)) for _ in range(CONNECTIONS)]
         self._held = Held()
-        self._heartbeat = Heartbeat(
-            self._database("taskhub-heartbeat", BY_INDEX), settings.lease_seconds, self._held, registry.timeouts
-        )
+        heartbeat = self._database("taskhub-heartbeat", f"{BY_INDEX}; SET lock_timeout = {LOCKED}")
+        self._heartbeat = Heartbeat(heartbeat, settings.lease_seconds, self._held, registry.timeouts)
         self._commits = Commits(handlers)
         self._attempts = Attempts(settings, registry, secrets, tracer, self._engine, self._commits, self._held)
         self._pace = pace or Pace()
-        self._leaving = False
 
     def run(self, queue: str) -> None:
         """Runs what is due in `queue`, until nothing is or the slice is over."""
@@ -65,15 +65,17 @@ class Runner:
             with self._heartbeat.watching():
                 self._drain(queue)
                 self._attempts.read_answers(all_of_them=True)
+            # What the heartbeat could not write.
+            self._attempts.write_group()
         finally:
-            if self._leaving:
+            if self._held.closed:
                 self._release()
-                raise SystemExit(0)
+                raise Leaving(0)
 
     def leave(self) -> NoReturn:
         """Interrupts the running job from a signal handler; `run` hands all back, and nobody waits for a lease."""
-        self._leaving = True
-        raise SystemExit(0)
+        self._held.closed = True
+        raise Leaving(0)
 
     def interrupt(self) -> None:
         """Interrupts the running job from a signal handler, if it is still the one that was meant."""
@@ -93,7 +95,7 @@ class Runner:
 
     def _drain(self, queue: str) -> None:
         end = time.monotonic() + SLICE
-        while jobs := self._claim(queue):
+        while not self._held.closed and (jobs := self._claim(queue)):
             self._held.fill(jobs)
             started = time.monotonic()
             ran, seconds = self._attempts.run_batch()
@@ -148,3 +150,13 @@ class Runner:
             queries.notify_jobs(self._engine.connection)
         except psycopg.OperationalError:
             self._engine.close()
+
+
+def _unblocking(settings: WorkerSettings) -> str:
+    """Returns what keeps an attempt that has ended, however it did, from blocking its successor.
+
+    Whoever freezes inside a transaction is cut off, and a statement ends soon after its client: PostgreSQL itself looks
+    only when there is something to be sent.
+    """
+    idleness = f"SET idle_in_transaction_session_timeout = {int(settings.lease_seconds * 1000)}"
+    return f"{idleness}; SET client_connection_check_interval = '1s'"

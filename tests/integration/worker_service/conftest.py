@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -115,3 +117,34 @@ def run(settings: WorkerSettings) -> Iterator[Run]:
     yield runs
     for runner in runs.runners:
         runner.close()
+
+
+@pytest.fixture
+def interruptible(run: Run, impatient: None) -> Iterator[Run]:
+    """Handlers of `run` can be interrupted, as in a pool process."""
+    del impatient
+
+    def interrupt(*_: object) -> None:
+        for runner in run.runners:
+            runner.interrupt()
+
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    yield run
+    signal.signal(signal.SIGUSR2, before)
+
+
+class Clock:
+    """The heartbeat's, for a test to put forward."""
+
+    ahead = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(heartbeat, "time", clock)
+    return clock

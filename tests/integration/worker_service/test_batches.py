@@ -34,6 +34,11 @@ def test_a_job_marked_solo_comes_alone(jobs: Jobs, database: Database) -> None:
     assert [[job.id for job in _claim(database, 4)] for _ in range(3)] == [[ids[0]], [ids[1], ids[3]], [ids[2]]]
 
 
+def test_a_job_whose_attempts_were_taken_away_blocks_no_other(jobs: Jobs, database: Database) -> None:
+    ids = [jobs.enqueue(PROBE, attempt=2, max_attempts=2), jobs.enqueue(PROBE)]
+    assert [(job.id, job.attempt, job.max_attempts) for job in _claim(database, 2)] == [(ids[0], 3, 3), (ids[1], 1, 3)]
+
+
 def test_pure_jobs_are_written_while_a_later_one_still_runs(jobs: Jobs, run: Run) -> None:
     first, second = jobs.enqueue(PROBE), jobs.enqueue(PROBE)
 

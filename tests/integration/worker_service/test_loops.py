@@ -170,6 +170,17 @@ class TestLosses:
         monkeypatch.setattr(reapers, "STALL", timedelta(hours=1))
         eventually(lambda: reaper.run_once() == 1, seconds=5)
 
+    def test_a_reaper_outlives_a_clock_that_was_put_back(
+        self, jobs: Jobs, worker: Database, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs.enqueue(PROBE)
+        _claim_all(worker, -1)
+        with monkeypatch.context() as tomorrow:
+            now = queries.clock
+            tomorrow.setattr(queries, "clock", lambda connection: now(connection) + timedelta(days=1))
+            assert reaper.run_once() == 0
+        eventually(lambda: reaper.run_once() == 1)
+
     def test_a_batch_that_was_lost_is_charged_nothing_and_travels_alone(self, jobs: Jobs, database: Database) -> None:
         ids = [jobs.enqueue(PROBE, max_attempts=1) for _ in range(3)]
         assert len(_claim_all(database, -1)) == 3

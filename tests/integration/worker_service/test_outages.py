@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import psycopg
+import pytest
 
 from tests.integration.worker_service.conftest import PROBE, Run
 from tests.support.jobs import Jobs
+from worker_service import queries
 from worker_service.commits import CONNECTIONS
 from worker_service.context import Context
 
@@ -83,3 +85,19 @@ def test_a_job_that_postgresql_went_away_under_is_not_charged(jobs: Jobs, run: R
 
     run(handler)
     assert (jobs.attempts(id_), jobs.job(id_)["attempt"], _effects(jobs)) == (["LOST", "SUCCEEDED"], 1, 1)
+
+
+def test_a_job_that_postgresql_goes_away_under_again_and_again_is_charged(
+    jobs: Jobs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "EXCUSES", 1)
+    id_ = jobs.enqueue(PROBE)
+
+    def handler(context: Context) -> None:
+        context.connection.execute("SELECT 1")
+        jobs.connection.execute("UPDATE jobs SET start_time = pg_postmaster_start_time() - interval '1 second'")
+        _hang_up(jobs, "taskhub-handler")
+        _write(context)
+
+    run(handler)
+    assert (jobs.attempts(id_), jobs.job(id_)["attempt"]) == (["LOST", "FAILED"], 1)

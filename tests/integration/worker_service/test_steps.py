@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import psycopg
 import pytest
 
-from tests.integration.worker_service.conftest import PROBE, Run, lose
+from tests.integration.worker_service.conftest import PROBE, Clock, Run, lose
 from tests.support.jobs import Jobs
 from tests.support.servers import eventually
 from worker_service import heartbeat, queries
@@ -127,37 +125,6 @@ def test_a_failure_after_a_cancellation_was_asked_for_is_the_end(jobs: Jobs, run
 
     run(handler)
     assert jobs.state(id_) == "CANCELLED"
-
-
-@pytest.fixture
-def interruptible(run: Run, impatient: None) -> Iterator[Run]:
-    """Handlers of `run` can be interrupted, as in a pool process."""
-    del impatient
-
-    def interrupt(*_: object) -> None:
-        for runner in run.runners:
-            runner.interrupt()
-
-    before = signal.signal(signal.SIGUSR2, interrupt)
-    yield run
-    signal.signal(signal.SIGUSR2, before)
-
-
-class Clock:
-    """The heartbeat's, for a test to put forward."""
-
-    ahead = 0.0
-    sleep = staticmethod(time.sleep)
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(heartbeat, "time", clock)
-    return clock
 
 
 def _forever(_: Context) -> None:
