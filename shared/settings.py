@@ -17,9 +17,11 @@ class DatabaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TASKHUB_", frozen=True, extra="ignore")
 
-    database_url: PostgresDsn = Field(description="PostgreSQL, 16 to 18: the only truth.")
+    # Not in a representation: unlike SecretStr, these would say the password.
+    database_url: PostgresDsn = Field(repr=False, description="PostgreSQL, 16 to 18: the only truth.")
     database_direct_url: PostgresDsn | None = Field(
         default=None,
+        repr=False,
         description="PostgreSQL past a transaction pooler, for listeners, migrations and session locks.",
     )
 

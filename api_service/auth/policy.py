@@ -1,7 +1,8 @@
 """Which passwords are taken (NIST SP 800-63B, 5.1.1.2): no rules of composition, but none that guessers try first.
 
-Their length is a rule of the contract. What is refused here is the same however it is written: upper and lower case,
-and the ways in which Unicode writes one character, make no other password for those who guess.
+Their length is a rule of the contract, which counts what is sent; here it is asked of what is hashed, in which an
+accent typed apart has become one with its letter. What is refused is the same however it is written: upper and lower
+case, and the ways in which Unicode writes one character, make no other password for those who guess.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import unicodedata
 from functools import cache
 from importlib.resources import files
 
-from shared.errors import PasswordCommon, PasswordGuessable
+from shared.errors import InvalidArgument, PasswordCommon, PasswordGuessable
 
 _LIST = "common_passwords.txt.gz"
 #: What a guesser puts around a word, and what changes nothing.
 _TRIMMINGS = "0123456789!?.,-_#*@$ "
 _SERVICE = "taskhub"
+_MIN_LENGTH = 8
 
 
 def check(password: str, email: str, *, field: str = "password") -> None:
-    """Raises PasswordCommon or PasswordGuessable, naming `field`, for a password that nobody should have."""
+    """Raises InvalidArgument, naming `field`, for a password that nobody should have."""
+    if len(unicodedata.normalize("NFKC", password)) < _MIN_LENGTH:
+        raise InvalidArgument(field, f"must be at least {_MIN_LENGTH} characters")
     folded = fold(password)
     if folded in common() or len(set(folded)) == 1:
         raise PasswordCommon(field)

@@ -144,9 +144,12 @@ async def use_link(connection: Connection, id_: uuid.UUID, purpose: str) -> Link
     return row if cursor.rowcount else None
 
 
-async def drop_links(connection: Connection, user_id: uuid.UUID) -> None:
-    """Makes every link of an account that was not used worthless."""
-    await connection.execute("DELETE FROM links WHERE user_id = %s AND use_time IS NULL", (user_id,))
+async def drop_links(connection: Connection, user_id: uuid.UUID, purpose: str | None = None) -> None:
+    """Makes every link of an account, or every one of a purpose, worthless that was not used."""
+    await connection.execute(
+        "DELETE FROM links WHERE user_id = %s AND use_time IS NULL AND purpose = coalesce(%s, purpose)",
+        (user_id, purpose),
+    )
 
 
 async def drop_registrations(connection: Connection, email: str) -> None:

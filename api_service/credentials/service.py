@@ -124,7 +124,9 @@ class Credentials:
             raise PasswordWrong("current_password")
         await self._admit(connection, user)
         id_ = new_id()
-        await queries.drop_links(connection, user.id)  # only the newest counts
+        # Only the newest counts. A link to choose a password stays: whoever knows the password, and it may be a thief,
+        # must not be able to keep whoever reads the mail from choosing another one.
+        await queries.drop_links(connection, user.id, CHANGE_EMAIL)
         await queries.insert_link(
             connection,
             id_,

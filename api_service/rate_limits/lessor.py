@@ -34,7 +34,9 @@ _BATCH = 200
 
 #: GCRA with Redis's clock. A key holds the time at which its caller has nothing left to catch up with; it is gone once
 #: that is over, so that a lost one is a caller who was quiet. A debt is charged in any case. The nearer the limit, the
-#: smaller the leases, or the last calls would lie in processes that the caller does not reach.
+#: smaller the leases, or the last calls would lie in processes that the caller does not reach. A key that holds
+#: anything else, from a wrong clock or from another's hand, is overwritten: its caller waits for two windows at most,
+#: and nobody else goes without limits.
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -42,11 +44,14 @@ local answers = {}
 for i, key in ipairs(KEYS) do
   local interval, limit = tonumber(ARGV[4 * i - 3]), tonumber(ARGV[4 * i - 2])
   local debt, wanted = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
-  local busy_until = math.max(tonumber(redis.call('GET', key) or now), now) + debt * interval
+  local held = redis.pcall('GET', key)
+  local busy_until = type(held) == 'string' and tonumber(held) or now
+  if not (busy_until > now) then busy_until = now end
+  busy_until = math.min(busy_until, now + 2 * limit * interval) + debt * interval
   local free = math.floor(limit - (busy_until - now) / interval)
   local granted = free > 0 and math.min(wanted, math.max(1, math.floor(free / 4))) or 0
   busy_until = busy_until + granted * interval
-  if debt + granted > 0 then
+  if busy_until > now then
     redis.call('SET', key, string.format('%.0f', busy_until), 'PX', math.ceil((busy_until - now) / 1000))
   end
   local wait = free > 0 and 0 or busy_until + interval - limit * interval - now

@@ -19,8 +19,9 @@ _VALUES = ", ".join(f"%({field})s" for field in ServiceAccount._fields).replace(
     "CASE WHEN %(disabled)s THEN {since} END",
 )
 _KEY_VALUES = ", ".join(f"%({field})s" for field in Key._fields)
-#: Whether the account was disabled and is not to be any longer.
-_REVIVED = "disable_time IS NOT NULL AND NOT %(disabled)s"
+#: Whether tokens that are out may do more than the account is to do from now on: it was disabled and is not to be any
+#: longer, or a scope is taken from it.
+_OUTGROWN = "disable_time IS NOT NULL AND NOT %(disabled)s OR NOT scopes <@ %(scopes)s::text[]"
 _LAST_ID = uuid.UUID(int=2**128 - 1)
 
 
@@ -50,13 +51,16 @@ async def lock(connection: Connection, id_: uuid.UUID) -> ServiceAccount | None:
 
 
 async def update(connection: Connection, account: ServiceAccount, event: dict[str, Any]) -> None:
-    """Writes a locked account as it is now, and its event. Tokens from before it was disabled stay dead."""
+    """Writes a locked account as it is now, and its event.
+
+    Tokens from before it was disabled stay dead, and those that hold a scope that it loses are over.
+    """
     await connection.execute(
         f"""
         WITH event AS ({INSERT_EVENT})
         UPDATE service_accounts SET ({_WRITTEN}) = ({_VALUES.format(since="coalesce(disable_time, now())")}),
-            token_generation = token_generation + ({_REVIVED})::integer,
-            token_end_time = CASE WHEN {_REVIVED} THEN now() ELSE token_end_time END
+            token_generation = token_generation + ({_OUTGROWN})::integer,
+            token_end_time = CASE WHEN {_OUTGROWN} THEN now() ELSE token_end_time END
         WHERE id = %(id)s
         """,
         account._asdict() | event,

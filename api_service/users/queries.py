@@ -28,17 +28,21 @@ async def user(connection: Connection, id_: uuid.UUID) -> User | None:
 
 
 async def lock_with_admins(connection: Connection, id_: uuid.UUID) -> list[User]:
-    """Returns an account and everybody who administers, locked until the end of the transaction in one order.
+    """Returns an account, and of an administrator everybody else who administers, locked in one order until the commit.
 
     Whoever takes an administrator away holds all of them: two who each take another one away come one after the other.
+    Other accounts are nobody's business but their own. One that is made an administrator at this moment looks like the
+    only one.
     """
     cursor = await connection.execute(
         f"""
         SELECT {COLUMNS} FROM users
-        WHERE id = %s OR (role = 'ADMIN' AND {_CONDITIONS[UserState.ACTIVE]})
+        WHERE id = %(id)s OR (
+            role = 'ADMIN' AND {_CONDITIONS[UserState.ACTIVE]} AND (SELECT role FROM users WHERE id = %(id)s) = 'ADMIN'
+        )
         ORDER BY id FOR NO KEY UPDATE
         """,
-        (id_,),
+        {"id": id_},
     )
     return [User._make(row) for row in await cursor.fetchall()]
 

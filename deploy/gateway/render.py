@@ -55,6 +55,7 @@ class Refusal:
 
 REFUSALS = (
     Refusal(400, 3, "REQUEST_MALFORMED", "The request is not valid HTTP."),
+    Refusal(403, 3, "PROTOCOL_UNSUPPORTED", "There is no other protocol to change to."),
     Refusal(404, 5, "ROUTE_NOT_FOUND", "There is no such path."),
     Refusal(408, 4, "REQUEST_TIMEOUT", "The request did not arrive in time."),
     Refusal(413, 3, "BODY_TOO_LARGE", "The body is larger than 4 MiB."),

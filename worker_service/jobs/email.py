@@ -48,6 +48,10 @@ SUBJECTS = {
 #: The page of the gateway that a link opens, by what it is for.
 PAGES = {VERIFY_EMAIL: "verify", RESET_PASSWORD: "reset", CHANGE_EMAIL: "change-email"}
 
+#: Mails to an address that nobody has proved to be theirs: whoever causes them gets no word into them, name or program,
+#: or TaskHub would carry any message to anybody.
+TO_STRANGERS = frozenset({"verification", "choose_password", "email_change"})
+
 #: Seconds that the mail server may take for a reply; with a short lease, two thirds of that.
 TIMEOUT = 30.0
 
@@ -196,6 +200,8 @@ def _send(context: Context, template: str, row: Mapping[str, Any], **facts: str)
 
 def compose(template: str, *, sender: str, recipient: str, display_name: str, key: str, **facts: str) -> EmailMessage:
     """Returns the mail. `key` makes its Message-ID (RFC 5322), the same whenever it is composed again."""
+    if template in TO_STRANGERS:
+        display_name = ""
     name, from_address = parseaddr(sender)
     origin = Address(name, addr_spec=from_address)
     message = EmailMessage(policy=SMTP)

@@ -235,7 +235,6 @@ def test_links_expire(api: Api, alice: Account, email: str) -> None:
     ask_reset(api, alice.email)
     api.auth.ChangeEmail(move(email), metadata=alice.metadata)
     [change_link] = links(api, "change-email", "user_id", alice.id)
-    ask_reset(api, alice.email)
     [reset_link] = links(api, "reset-password", "user_id", alice.id)
     api.execute(
         "UPDATE links SET create_time = now() - '2 days'::interval, expire_time = now() - '1 s'::interval "
@@ -331,6 +330,15 @@ def test_a_change_of_the_password_withdraws_a_change_of_the_address(api: Api, al
     [link] = links(api, "change-email", "user_id", alice.id)
     api.auth.ChangePassword(change(), metadata=alice.metadata)
     assert refused(api.auth.VerifyEmail, verify(link)).reason == "LINK_INVALID"
+
+
+def test_whoever_knows_the_password_cannot_keep_its_owner_from_choosing_another(
+    api: Api, alice: Account, email: str
+) -> None:
+    ask_reset(api, alice.email)
+    [token] = links(api, "reset-password", "user_id", alice.id)
+    api.auth.ChangeEmail(move(email), metadata=alice.metadata)
+    assert api.auth.ConfirmPasswordReset(choose(token)).user == alice.name
 
 
 def register(api: Api, email: str, password: str) -> None:

@@ -216,6 +216,31 @@ def test_an_emptied_redis_forgets_and_goes_on(api: Api, own_redis: Redis, caller
     eventually(lambda: degraded(api) == 0)
 
 
+@pytest.mark.parametrize("held", ["SET {} garbage", "SET {} nan", "SET {} inf", "SET {} 9e18", "RPUSH {} a list"])
+def test_what_else_a_key_holds_neither_lifts_a_limit_nor_locks_anybody_out(api: Limited, held: str) -> None:
+    def waits() -> float | None:
+        caller = api.account()
+        api.redis.command(held.format(f"taskhub:rate:read:{caller.name}"))
+        return refusal(exhausted(api, caller)).retry_seconds
+
+    seconds = undisturbed(api, waits)  # one caller's key has not switched the limits off
+    assert seconds is not None
+    assert 0 < seconds <= 2 * 60
+
+
+def test_a_key_without_an_end_gets_one(api: Limited) -> None:
+    change = auth_service_pb2.ChangePasswordRequest(current_password="wrong", new_password=PASSWORD)
+
+    def left() -> int:
+        caller = api.account()
+        key = f"taskhub:rate:sign-in:{caller.name}"
+        api.redis.command("SET", key, "inf")
+        assert refused(api.auth.ChangePassword, change, metadata=caller.metadata).reason == "RATE_LIMITED"
+        return int(api.redis.command("PTTL", key)[1:])
+
+    assert 0 < undisturbed(api, left) <= 2 * 60_000
+
+
 @pytest.mark.parametrize("fault", ["gone", "frozen"])
 def test_without_redis_nobody_is_limited_and_nobody_waits(
     api: Limited, own_redis: Redis, caller: Account, fault: str

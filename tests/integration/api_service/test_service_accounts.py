@@ -265,6 +265,17 @@ def test_other_scopes_come_with_the_next_exchange(api: Api, admin: Account) -> N
     ]
 
 
+def test_a_scope_that_is_taken_away_ends_the_tokens_that_hold_it(api: Api, admin: Account) -> None:
+    robot = api.service_account("tasks.read")
+    update(api, admin, robot.name, scopes=["tasks.read", "admin"])
+    api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=robot.metadata)  # nothing was taken yet
+    powerful = bearer(exchange(api, robot.refresh_token).access_token)
+    update(api, admin, robot.name, scopes=["tasks.read"])
+    eventually(lambda: kept_out(api, powerful))
+    fresh = bearer(exchange(api, robot.refresh_token).access_token)
+    api.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=fresh)
+
+
 def test_a_token_does_not_outlive_its_key(api: Api, admin: Account) -> None:
     expire = int(time.time()) + 120
     key = make_key(api, admin, make(api, admin).name, expire_time={"seconds": expire})

@@ -233,6 +233,14 @@ def test_two_administrators_who_take_each_other_away_leave_one(lonely: Api) -> N
             assert lonely.execute("UPDATE users SET role = 'MEMBER' WHERE role = 'ADMIN' RETURNING 1") == [(1,)]
 
 
+def test_what_members_do_to_their_accounts_holds_no_administrator_up(api: Api, alice: Account, admin: Account) -> None:
+    rename = users.UpdateUserRequest(user=user_pb2.User(name=ME, display_name="Alice"))
+    with psycopg.connect(api.database_url) as connection:
+        connection.execute("SELECT FROM users WHERE id = %s FOR UPDATE", (admin.id,))
+        assert api.users.UpdateUser(rename, metadata=alice.metadata).display_name == "Alice"
+        api.users.DeleteUser(users.DeleteUserRequest(name=ME), metadata=alice.metadata)
+
+
 def test_accounts_are_listed_newest_first_a_page_at_a_time(lonely: Api) -> None:
     admin = lonely.account("ADMIN")
     for _ in range(3):

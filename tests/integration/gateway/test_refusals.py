@@ -118,13 +118,18 @@ def test_a_body_in_bounds_passes(gateway: Gateway) -> None:
         (b"GET /v1/tasks HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 120 + b"\r\n", 431, "HEADERS_TOO_LARGE"),
         (b"GET /v1/tasks HTTP/1.1\r\nHost: a\r\nauthorization: " + b"y" * 7000 + b"\r\n\r\n", 431, "HEADERS_TOO_LARGE"),
         (b"GET /v1/tasks HTTP/1.0\r\nHost: a\r\n\r\n", 426, "PROTOCOL_UNSUPPORTED"),
+        (
+            b"GET /v1/tasks HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            403,
+            "PROTOCOL_UNSUPPORTED",
+        ),
     ],
 )
 def test_a_request_that_is_not_http_is_refused_in_the_same_shape(
     gateway: Gateway, raw: bytes, status: int, reason: str
 ) -> None:
     answer = gateway.send(raw)
-    assert (answer.status, answer.reason) == (status, reason)
+    assert (answer.status, answer.json["code"], answer.reason) == (status, 3, reason)
 
 
 def test_grpc_is_sent_to_its_own_port(gateway: Gateway) -> None:

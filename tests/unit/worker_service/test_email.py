@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from worker_service.jobs.email import SUBJECTS, ArgumentsInvalid, compose
+from worker_service.jobs.email import SUBJECTS, TO_STRANGERS, ArgumentsInvalid, compose
 
 FACTS = {
     "link": "http://hub/verify#token=abc",
@@ -22,9 +22,7 @@ FACTS = {
 }
 
 
-def _compose(
-    display_name: str = "Ada", recipient: str = "ada@example.com", template: str = "verification"
-) -> EmailMessage:
+def _compose(display_name: str = "Ada", recipient: str = "ada@example.com", template: str = "welcome") -> EmailMessage:
     sender = "TaskHub <noreply@hub.example>"
     return compose(template, sender=sender, recipient=recipient, display_name=display_name, key="job-1", **FACTS)
 
@@ -47,8 +45,19 @@ def _body(message: EmailMessage, kind: str) -> str:
 def test_every_template_renders_as_text_and_html(template: str) -> None:
     message = _sent(_compose(template=template))
     assert message.get_content_type() == "multipart/alternative"
-    assert "Hello Ada" in _body(message, "plain")
-    assert "<p>Hello Ada" in _body(message, "html")
+    greeting = "Hello," if template in TO_STRANGERS else "Hello Ada,"
+    assert _body(message, "plain").startswith(greeting)
+    assert _body(message, "html").startswith(f"<p>{greeting}</p>")
+
+
+@pytest.mark.parametrize("template", ["verification", "choose_password", "email_change", "password_reset"])
+def test_a_mail_that_anybody_can_cause_carries_no_word_of_theirs(template: str) -> None:
+    message = _compose("You have won, call 555 01", "victim@example.com", template)
+    for kind in ("plain", "html"):
+        assert "browser" not in _body(message, kind)
+    if template != "password_reset":  # which goes to an account, by the name that its owner chose
+        assert "won" not in str(_sent(message))
+        assert message["To"] == "victim@example.com"
 
 
 def test_the_headers() -> None:
@@ -66,7 +75,7 @@ def test_a_title_in_the_subject_stays_on_its_line() -> None:
 
 
 def test_the_token_stands_on_a_line_of_its_own() -> None:
-    assert "abc" in _body(_sent(_compose()), "plain").splitlines()
+    assert "abc" in _body(_sent(_compose(template="verification")), "plain").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,12 @@ def test_the_address_and_what_is_made_of_it_is_refused(password: str) -> None:
     assert refused.value.reason == "PASSWORD_GUESSABLE"
 
 
+def test_accents_typed_apart_are_no_characters_of_their_own() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check("pa\N{COMBINING DIAERESIS}" * 3, EMAIL)
+    assert refused.value.violations == [("password", "must be at least 8 characters")]
+
+
 @pytest.mark.parametrize("password", ["correct horse battery", "aaaaaaab", "lower case only", "\N{SNOWMAN}" * 7 + "x"])
 def test_nothing_else_is_asked_of_a_password(password: str) -> None:
     check(password, EMAIL)
