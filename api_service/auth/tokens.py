@@ -122,6 +122,8 @@ class TokenVerifier:
                 session_id=uuid.UUID(claims["sid"]),
                 scopes=frozenset(claims["scope"].split()),
             )
-            return _Checked(principal, float(claims["exp"]) + CLOCK_SKEW_SECONDS, kid, int(claims.get("gen", 0)))
+            # Also where the operator has shortened their life: what has ended is remembered for no longer than that.
+            expire = min(float(claims["exp"]), float(claims["iat"]) + self._settings.access_token_seconds)
+            return _Checked(principal, expire + CLOCK_SKEW_SECONDS, kid, int(claims.get("gen", 0)))
         except (jwt.PyJWTError, ValueError, AttributeError) as error:
             raise TokenInvalid from error

@@ -21,6 +21,7 @@ Sign = Callable[[bytes], bytes]
 #: What is wrong with the claims of a token that bears our signature; None takes a claim away.
 CLAIMS: dict[str, dict[str, Any]] = {
     "expired": {"exp": 1_700_000_000},
+    "older than tokens become": {"iat": 1_700_000_000, "nbf": 1_700_000_000},
     "not yet valid": {"nbf": 4_000_000_000},
     "issued in the future": {"iat": 4_000_000_000},
     "another audience": {"aud": "elsewhere"},
