@@ -62,6 +62,7 @@ REFUSALS = (
     Refusal(426, 3, "PROTOCOL_UNSUPPORTED", "Speak HTTP/1.1 or HTTP/2."),
     Refusal(431, 3, "HEADERS_TOO_LARGE", "The request's headers are too large or too many."),
     Refusal(500, 13, "INTERNAL", "Something went wrong on our side."),
+    Refusal(501, 3, "TRANSFER_ENCODING_UNSUPPORTED", "The body comes whole or in chunks, in no other encoding."),
     Refusal(502, 14, "API_UNREACHABLE", "The API broke off; try again, with the same idempotency key.", retry=1),
     Refusal(
         503, 14, "API_UNREACHABLE", "The API cannot be reached; try again, with the same idempotency key.", retry=1

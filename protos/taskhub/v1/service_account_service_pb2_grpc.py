@@ -114,8 +114,8 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateServiceAccount(self, request, context):
-        """Changes the fields that `update_mask` names. Disabling the account ends its tokens within seconds; other scopes
-        take effect with the next exchange of a key.
+        """Changes the fields that `update_mask` names. Disabling the account ends its tokens within seconds, and so does taking
+        a scope from it, while its keys go on; a scope that is given comes with the next exchange of a key.
 
         Takes an idempotency key. Errors: NOT_FOUND, also for a deleted account; ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
         for a scope that does not exist, and for a mask that names no field, an unknown one, or one that only the server

@@ -123,6 +123,11 @@ def test_a_body_in_bounds_passes(gateway: Gateway) -> None:
             403,
             "PROTOCOL_UNSUPPORTED",
         ),
+        (
+            b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "TRANSFER_ENCODING_UNSUPPORTED",
+        ),
     ],
 )
 def test_a_request_that_is_not_http_is_refused_in_the_same_shape(
