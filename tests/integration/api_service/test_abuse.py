@@ -238,6 +238,6 @@ def test_large_requests_that_are_refused_are_let_go_of(api: Api) -> None:
     refused = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title="x", description="x" * (3 * MIB)))
     for _ in range(150):
         with pytest.raises(grpc.RpcError) as caught:
-            api.tasks.CreateTask(refused, metadata=caller.metadata, timeout=10)
+            api.tasks.CreateTask(refused, metadata=caller.metadata, timeout=PATIENCE)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert memory(api) - before < 48

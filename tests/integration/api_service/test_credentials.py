@@ -167,7 +167,7 @@ def test_a_change_of_address_that_checked_the_old_password_comes_too_late(api: A
             lambda: api.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or asking.done()
         )
         connection.commit()
-        assert asking.result(10).reason == "PASSWORD_WRONG"
+        assert asking.result(PATIENCE).reason == "PASSWORD_WRONG"
     assert api.execute("SELECT 1 FROM links WHERE user_id = %s", (alice.id,)) == []
 
 

@@ -16,7 +16,7 @@ from taskhub.v1 import auth_service_pb2, user_service_pb2
 from api_service.keys.ring import REFRESH_SECONDS
 from api_service.keys.rotation import JWKS_CACHE_SECONDS
 from tests.support.api import Account, Api, Metadata
-from tests.support.servers import ROOT, Postgres, Processes, eventually, free_port
+from tests.support.servers import PATIENCE, ROOT, Postgres, Processes, eventually, free_port
 
 ME = user_service_pb2.GetUserRequest(name="users/me")
 
@@ -197,7 +197,7 @@ def test_another_secret_key_is_said_in_one_line_and_can_be_begun_with(processes:
     processes.stop()
     environment = first.environment | {"TASKHUB_SECRET_KEY": "another secret key, long enough as well"}
     process = processes.start("api_service", environment=environment)
-    assert process.wait(20) == 2
+    assert process.wait(PATIENCE) == 2
     said = [line for line in processes.log(process).splitlines() if not line.startswith("{")]
     assert [line.partition(" did not seal")[0] for line in said] == ["taskhub: TASKHUB_SECRET_KEY"]
     assert list(states(keys(first, "revoke", "--all", **environment)).values()) == ["signs"]

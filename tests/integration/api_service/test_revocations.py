@@ -26,6 +26,7 @@ from api_service.database import Database
 from api_service.settings import ApiSettings
 from shared.revocations import CHANNEL
 from tests.support.api import Account, Api, refused
+from tests.support.servers import PATIENCE
 
 robots = service_account_service_pb2
 LIST = task_service_pb2.ListTasksRequest()
@@ -36,7 +37,7 @@ def heard(api: Api) -> Iterator[Callable[[], bool]]:
     """Says whether processes were told of something since the test began."""
     with psycopg.connect(api.database_url, autocommit=True) as connection:
         connection.execute(f"LISTEN {CHANNEL}")
-        yield lambda: any(True for _ in connection.notifies(timeout=5, stop_after=1))
+        yield lambda: any(True for _ in connection.notifies(timeout=PATIENCE, stop_after=1))
 
 
 def test_a_user_is_out_in_this_process_before_the_administrator_is_answered(

@@ -15,7 +15,7 @@ from taskhub.v1 import auth_service_pb2, task_service_pb2, user_pb2, user_servic
 from api_service.accounts.service import AT_ONCE
 from shared.crypto import Secrets
 from tests.support.api import PASSWORD, SECRET, Account, Api, refused
-from tests.support.servers import Postgres, Processes, eventually
+from tests.support.servers import PATIENCE, Postgres, Processes, eventually
 
 users = user_service_pb2
 ME = "users/me"
@@ -181,7 +181,7 @@ def test_a_sign_in_that_races_with_disabling_opens_no_session(api: Api, alice: A
         eventually(lambda: api.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") != [])
         connection.execute("UPDATE sessions SET revoke_time = now() WHERE user_id = %s", (alice.id,))
         connection.commit()
-        assert signing_in.result(10).reason == "CREDENTIALS_INVALID"
+        assert signing_in.result(PATIENCE).reason == "CREDENTIALS_INVALID"
     assert api.execute("SELECT 1 FROM sessions WHERE user_id = %s AND revoke_time IS NULL", (alice.id,)) == []
 
 

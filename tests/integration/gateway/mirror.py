@@ -6,6 +6,7 @@ Run as `python -m tests.integration.gateway.mirror TRUSTING_PORT OTHER_PORT`.
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from ipaddress import ip_network
 
@@ -17,6 +18,24 @@ from api_service.call import Call
 from api_service.interceptors.chain import Chain
 from api_service.methods import methods
 from api_service.origin import Proxies
+
+
+def _has_ipv6() -> bool:
+    """Whether this machine has IPv6, at least to itself."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+#: Where it listens.
+HOSTS = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
+
+
+def address(host: str, port: int) -> str:
+    """Returns what gRPC takes for an address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Mirror(task_service_pb2_grpc.TaskServiceServicer):
@@ -38,8 +57,8 @@ async def serve(trusting: int, other: int) -> None:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((chain.port(proxies),))
         health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-        for host in ("127.0.0.1", "[::1]"):
-            server.add_insecure_port(f"{host}:{port}")
+        for host in HOSTS:
+            server.add_insecure_port(address(host, port))
         await server.start()
         servers.append(server)
     await asyncio.gather(*(server.wait_for_termination() for server in servers))

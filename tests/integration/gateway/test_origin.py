@@ -10,6 +10,7 @@ import grpc
 import pytest
 from taskhub.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
+from tests.integration.gateway.mirror import HOSTS, address
 from tests.integration.gateway.running import Gateway
 from tests.support.servers import PATIENCE, ROOT, free_port
 
@@ -52,9 +53,9 @@ def test_forged_headers_change_nothing_over_rest(mirror: BeforeMirror) -> None:
     assert (seen["title"], seen["description"]) == ("127.0.0.1", "curl/8")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", HOSTS)
 def test_forged_headers_change_nothing_over_grpc(mirror: BeforeMirror, host: str) -> None:
-    seen = ask(f"[{host}]:{mirror.other}" if ":" in host else f"{host}:{mirror.other}", **FORGED)
+    seen = ask(address(host, mirror.other), **FORGED)
     assert seen.title == host
     assert seen.description.startswith("grpc-python/")
 
@@ -63,4 +64,5 @@ def test_the_gateway_is_believed(mirror: BeforeMirror) -> None:
     behind = f"127.0.0.1:{mirror.ports[0]}"
     assert ask(behind, x_forwarded_for="203.0.113.7").title == "203.0.113.7"
     assert ask(behind, x_forwarded_for="203.0.113.7, nonsense").title == "127.0.0.1"
-    assert ask(f"[::1]:{mirror.ports[0]}", x_forwarded_for="203.0.113.7").title == "::1"
+    for other in HOSTS[1:]:
+        assert ask(address(other, mirror.ports[0]), x_forwarded_for="203.0.113.7").title == other

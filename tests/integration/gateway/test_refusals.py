@@ -7,6 +7,7 @@ import pytest
 from taskhub.v1 import task_service_pb2, task_service_pb2_grpc
 
 from tests.integration.gateway.running import Gateway
+from tests.support.servers import PATIENCE
 
 DEEP = '{"a":' * 33 + "1" + "}" * 33
 
@@ -141,6 +142,6 @@ def test_grpc_is_sent_to_its_own_port(gateway: Gateway) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         stub: Any = task_service_pb2_grpc.TaskServiceStub(channel)  # type: ignore[no-untyped-call]
         with pytest.raises(grpc.RpcError) as caught:
-            stub.GetTask(task_service_pb2.GetTaskRequest(name="tasks/1"), timeout=5)
+            stub.GetTask(task_service_pb2.GetTaskRequest(name="tasks/1"), timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "REST" in str(caught.value.details())

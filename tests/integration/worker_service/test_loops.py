@@ -168,7 +168,7 @@ class TestLosses:
         monkeypatch.setattr(reapers, "STALL", timedelta(seconds=0))
         assert reaper.run_once() == 0
         monkeypatch.setattr(reapers, "STALL", timedelta(hours=1))
-        eventually(lambda: reaper.run_once() == 1, seconds=5)
+        eventually(lambda: reaper.run_once() == 1)
 
     def test_a_reaper_outlives_a_clock_that_was_put_back(
         self, jobs: Jobs, worker: Database, reaper: Reaper, monkeypatch: pytest.MonkeyPatch

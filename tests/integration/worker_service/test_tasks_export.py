@@ -81,7 +81,7 @@ def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: Worker
         600,
         labels="""'{"team": "a, \\"b\\""}'""",
         description="E'two\\r\\nlines'",
-        due_time="'2026-01-02'",
+        due_time="'2026-01-02T00:00:00Z'",
     )
     make_tasks(jobs, other, 3)
     jobs.connection.execute("UPDATE tasks SET delete_time = now(), purge_time = now() WHERE title = 'task 600'")
@@ -100,7 +100,7 @@ def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: Worker
 
 def test_ndjson_has_the_tasks_as_rest_shows_them(settings: WorkerSettings, jobs: Jobs) -> None:
     owner = jobs.user()
-    make_tasks(jobs, owner, 2, labels="""'{"a": "b"}'""", state="'DONE'", complete_time="'2026-01-02T03:04:05.678901'")
+    make_tasks(jobs, owner, 2, labels="""'{"a": "b"}'""", state="'DONE'", complete_time="'2026-01-02T03:04:05.678901Z'")
     id_ = export(jobs, owner)
     run(settings)
     lines = result(jobs, id_).splitlines()

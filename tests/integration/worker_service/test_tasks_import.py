@@ -85,7 +85,7 @@ def test_lines_become_tasks_with_their_events(
     assert jobs.job(id_)["result"] == {"created": 2, "existing": 0, "invalid": 0, "first_invalid": []}
     one, two = jobs.connection.execute("SELECT * FROM tasks ORDER BY id").fetchall()
     assert (one["title"], one["labels"], one["state"], one["priority"]) == ("one", {"a": "b"}, "IN_PROGRESS", 2)
-    assert one["due_time"].isoformat() == "2030-01-02T02:04:05+00:00"
+    assert one["due_time"] == datetime(2030, 1, 2, 2, 4, 5, tzinfo=UTC)
     assert (two["priority"], two["description"], two["owner_id"]) == (4, "a\nb", owner)
     events = jobs.connection.execute("SELECT kind, resource, actor, owner_id FROM events ORDER BY id").fetchall()
     expected = {"kind": "task.created", "actor": f"users/{owner}", "owner_id": owner}
