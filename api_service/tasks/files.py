@@ -39,7 +39,7 @@ class TaskFiles:
 
     async def export_tasks(self, request: task_service_pb2.ExportTasksRequest, call: Call) -> Message | bytes:
         """Enqueues the job, with what the caller may see as arguments."""
-        task_filter(request.filter)  # refuses here what the job would stumble over
+        task_filter(request.filter, call.principal.name)  # refuses here what the job would stumble over
         args = {
             "format": Format.Name(request.format),
             "filter": request.filter,

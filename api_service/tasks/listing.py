@@ -55,9 +55,9 @@ class TaskList:
     show_deleted: bool = False
 
 
-def task_list(reader: uuid.UUID | None, filter_: str, order_by: str, *, show_deleted: bool) -> TaskList:
-    """Returns the list that a caller asks for. Raises FilterInvalid or OrderInvalid."""
-    return TaskList(reader, task_filter(filter_), _order(order_by), show_deleted)
+def task_list(reader: uuid.UUID | None, filter_: str, order_by: str, *, show_deleted: bool, me: str = "") -> TaskList:
+    """Returns the list that a caller, by the name of `me`, asks for. Raises FilterInvalid or OrderInvalid."""
+    return TaskList(reader, task_filter(filter_, me), _order(order_by), show_deleted)
 
 
 @lru_cache(maxsize=256)

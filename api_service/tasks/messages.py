@@ -127,7 +127,7 @@ def _refuse_nothing(task: task_pb2.Task) -> NoReturn:
     for field, _ in task.ListFields():
         if field.name in SET_BY_US:
             raise InvalidArgument(f"task.{field.name}", "cannot be changed by UpdateTask")
-    raise InvalidArgument("update_mask", "names no field, and no field is present")
+    raise InvalidArgument("update_mask", "names no field, and no field is present; to clear `labels`, name them")
 
 
 def _read(task: task_pb2.Task, paths: Iterable[str]) -> dict[str, Any]:

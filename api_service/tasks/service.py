@@ -127,7 +127,7 @@ async def get(connection: Connection, principal: Principal, id_: uuid.UUID) -> T
 def task_list(principal: Principal, filter_: str, order_by: str, *, show_deleted: bool) -> listing.TaskList:
     """Returns a list of the tasks that the caller may see. Raises FilterInvalid or OrderInvalid."""
     reader = None if principal.holds(READ_ALL) else principal.id
-    return listing.task_list(reader, filter_, order_by, show_deleted=show_deleted)
+    return listing.task_list(reader, filter_, order_by, show_deleted=show_deleted, me=principal.name)
 
 
 async def get_all(connection: Connection, principal: Principal, ids: Sequence[uuid.UUID]) -> list[Task]:

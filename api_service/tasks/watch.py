@@ -81,7 +81,7 @@ def _interest(request: Request, call: Call) -> Interest:
         resource=request.task,
         kinds=frozenset(request.kinds),
         states=frozenset(task_pb2.Task.State.Name(state) for state in request.states),
-        matcher=task_matcher(request.filter),
+        matcher=task_matcher(request.filter, call.principal.name),
     )
 
 

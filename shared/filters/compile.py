@@ -9,7 +9,10 @@ from typing import Any
 
 from shared.errors import FilterInvalid
 from shared.filters.fields import Enum, Field, Name, words
-from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, parse
+from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, Value, parse
+
+#: Stands for whoever asks, where a filter names an account.
+ME = "users/me"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,28 @@ class Condition:
     names: Mapping[str, uuid.UUID] = field(default_factory=dict)
 
 
-def compile_filter(text: str, schema: Schema) -> Condition:
-    """Returns the condition of a filter. Raises FilterInvalid with the position of what is wrong."""
+def read_filter(text: str, schema: Schema, me: str) -> Node | None:
+    """Returns the tree of a filter, with the name `me` where it says `users/me`. Raises FilterInvalid."""
     tree = parse(text)
+    return _named(tree, schema, me) if tree is not None and me else tree
+
+
+def _named(node: Node, schema: Schema, me: str) -> Node:
+    match node:
+        case And(parts):
+            return And(tuple(_named(part, schema, me) for part in parts))
+        case Or(parts):
+            return Or(tuple(_named(part, schema, me) for part in parts))
+        case Not(part):
+            return Not(_named(part, schema, me))
+        case Restriction(path, comparator, value) if isinstance(schema.fields.get(node.field), Name):
+            return Restriction(path, comparator, Value((me,), value.position)) if value.text == ME else node
+    return node
+
+
+def compile_filter(text: str, schema: Schema, me: str = "") -> Condition:
+    """Returns the condition of a filter, asked by `me`. Raises FilterInvalid with the position of what is wrong."""
+    tree = read_filter(text, schema, me)
     if tree is None:
         return Condition()
     compiler = _Compiler(schema)

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any, assert_never
 
 from shared.errors import FilterInvalid
+from shared.filters.compile import ME, read_filter
 from shared.filters.fields import Enum, Field, Map, Name, Text, Time, time
-from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, Value, parse
+from shared.filters.syntax import And, Literal, Node, Not, Or, Restriction, Value
 from shared.filters.tasks import SCHEMA, task_filter
 
 Subject = Mapping[str, Any]
@@ -33,14 +34,19 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=1024)
-def task_matcher(text: str) -> Matcher | None:
+def task_matcher(text: str, me: str = "") -> Matcher | None:
     """Returns what a filter lets through, None where that is everything. Raises FilterInvalid.
 
-    Not every filter of a list can be asked of an event: not for words, and not about fields that are not kept.
+    Not every filter of a list can be asked of an event: not for words, and not about fields that are not kept. `me` is
+    the name of the account that asks.
     """
-    task_filter(text)  # refuses what makes no sense in a list either
-    tree = parse(text)
+    return _kept(text, me if ME in text else "")
+
+
+@lru_cache(maxsize=1024)
+def _kept(text: str, me: str) -> Matcher | None:
+    task_filter(text, me)  # refuses what makes no sense in a list either
+    tree = read_filter(text, SCHEMA, me)
     return None if tree is None else _matcher(tree)
 
 

@@ -260,7 +260,8 @@ class _Builder(Transformer[Token, Any]):
         if isinstance(right, tuple):
             return Restriction(left, str(comparator), _joined(right))
         if comparator not in ("=", ":"):
-            raise FilterInvalid(f"{comparator} takes one value", (comparator.start_pos or 0) + 1)
+            cure = "; NOT goes before what is to be none of several" if comparator == "!=" else ""
+            raise FilterInvalid(f"{comparator} takes one value{cure}", (comparator.start_pos or 0) + 1)
         return _distributed(left, comparator, right)
 
     def composite(self, node: Node) -> Node:

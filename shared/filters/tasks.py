@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from shared.filters.compile import Condition, Schema, compile_filter
+from shared.filters.compile import ME, Condition, Schema, compile_filter
 from shared.filters.fields import Enum, Map, Name, Text, Time
 from shared.states import PrincipalKind, TaskState
 from shared.tables.tasks import TASK_SEARCH
@@ -33,10 +33,14 @@ SCHEMA = Schema(
 )
 
 
-@lru_cache(maxsize=1024)
-def task_filter(text: str) -> Condition:
+def task_filter(text: str, me: str = "") -> Condition:
     """Returns the condition on the columns of `tasks` that a filter stands for. Raises FilterInvalid.
 
-    The same few filters come again and again: the last ones are kept.
+    `me` is the name of the account that asks. The same few filters come again and again: the last ones are kept.
     """
-    return compile_filter(text, SCHEMA)
+    return _kept(text, me if ME in text else "")
+
+
+@lru_cache(maxsize=1024)
+def _kept(text: str, me: str) -> Condition:
+    return compile_filter(text, SCHEMA, me)

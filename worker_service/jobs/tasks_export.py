@@ -108,7 +108,7 @@ def _read(args: Mapping[str, Any]) -> tuple[rows.Format, rows.Selection]:
         }:
             reader = None if reads_all else uuid.UUID(principal.partition("/")[2])
             try:
-                condition = task_filter(filter_)
+                condition = task_filter(filter_, principal)
             except FilterInvalid as error:  # it was not, in the release that took it
                 raise ArgumentsInvalid from error
             return rows.FORMATS[name], rows.select(reader, condition, show_deleted=show_deleted)

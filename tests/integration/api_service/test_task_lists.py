@@ -146,7 +146,7 @@ def test_the_filter_of_an_administrator_reaches_everybody(api: Api, board: Accou
         ("title.x = y", 1),
         ("labels.a < b", 1),
         ("labels = a", 1),
-        ('owner = "users/me"', 9),
+        ("parent_task = users/me", 15),
         ("state = TODO and title = a", 14),
         ("state = (TODO OR LATER)", 18),
         ("report(now)", 1),
@@ -166,6 +166,18 @@ def test_a_filter_that_makes_no_sense_is_refused_with_the_place(
         ["filter"],
     )
     assert found.message.endswith(f"(at character {position})")
+
+
+def test_users_me_is_whoever_asks(api: Api, alice: Account, bob: Account, admin: Account) -> None:
+    make(api, alice, "for bob", assignee=bob.name)
+    make(api, alice, "for nobody")
+    make(api, bob, "for alice", assignee=alice.name)
+    make(api, admin, "an administrator's")
+    assert listed(api, bob, "assignee = users/me") == ["for bob"]
+    assert listed(api, bob, 'NOT assignee = ("users/me" OR users/me)') == ["for alice"]
+    assert listed(api, alice, "owner = users/me") == ["for nobody", "for bob"]
+    assert listed(api, alice, "owner != users/me state = TODO") == ["for alice"]
+    assert listed(api, admin, "owner = users/me") == ["an administrator's"]
 
 
 @pytest.mark.parametrize("order_by", ["state", "title down", "title,", "title, title desc", "a,b,c,d", ","])

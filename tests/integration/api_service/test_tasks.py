@@ -148,7 +148,9 @@ def test_a_field_that_cannot_be_changed_is_refused_by_name_where_it_is_not_as_se
 
 def test_an_update_that_names_no_field(api: Api, alice: Account) -> None:
     request = v1.UpdateTaskRequest(task=task_pb2.Task(name=api.task(alice).name))
-    assert refused(api.tasks.UpdateTask, request, metadata=alice.metadata).fields == ["update_mask"]
+    found = refused(api.tasks.UpdateTask, request, metadata=alice.metadata)
+    assert found.fields == ["update_mask"]
+    assert found.message.endswith("to clear `labels`, name them")
 
 
 def test_the_title_cannot_be_cleared(api: Api, alice: Account) -> None:

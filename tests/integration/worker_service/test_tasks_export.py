@@ -73,6 +73,17 @@ def result(jobs: Jobs, id_: uuid.UUID) -> bytes:
     return data
 
 
+def test_users_me_is_whoever_asked(settings: WorkerSettings, jobs: Jobs) -> None:
+    owner, other = jobs.user(), jobs.user("bob@example.com")
+    make_tasks(jobs, owner, 2)
+    assign = "UPDATE tasks SET assignee_id = %s, assignee_kind = 'users' WHERE title = 'task 2'"
+    jobs.connection.execute(assign, [other])
+    id_ = export(jobs, other, filter="assignee = users/me")
+    nothing = export(jobs, owner, filter="assignee = users/me")
+    run(settings)
+    assert [len(result(jobs, each).splitlines()) for each in (id_, nothing)] == [1, 0]
+
+
 def test_csv_has_every_field_and_every_task_that_is_the_callers(settings: WorkerSettings, jobs: Jobs) -> None:
     owner, other = jobs.user(), jobs.user("bob@example.com")
     make_tasks(
