@@ -39,7 +39,7 @@ class Creation:
         response = answer.SerializeToString()
         async with self._idempotency.turn(call, record):
             async with self._database.connection() as connection, self._idempotency.claiming(call):
-                first = await service.create_all(connection, call.principal, tasks, record.parameters(response))
+                first = await service.create_once(connection, call.principal, tasks, record.parameters(response))
             return response if first else await self._idempotency.replay(call, record)
 
     async def _checked(

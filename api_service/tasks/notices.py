@@ -24,7 +24,7 @@ def notices(principal: Principal, before: Task | None, after: Task, now: datetim
     if _newly_assigned(principal, before, after):
         yield _notice(after, args={"template": "assigned", "task": str(after.id), "user": str(after.assignee_id)})
     for field in REMINDING:
-        old, new = (_reminder(task, field) for task in (before, after))
+        old, new = _reminder(before, field), _reminder(after, field)
         if old != new:
             time = getattr(after, field)
             # A time that has passed reminds nobody.

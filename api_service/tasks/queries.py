@@ -8,9 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from psycopg import adapters
 from psycopg.types.json import Jsonb
 
+from api_service.connection import WatchedConnection
 from api_service.database import Connection
+from api_service.prepared import Statement
 from api_service.tasks.task import OPEN, Task
 from shared.assignees import ASSIGNABLE
 from shared.events import INSERT_EVENT
@@ -37,7 +40,10 @@ _FRESH = [
     field for field in Task._fields if field not in ("state", "version", "complete_time", "delete_time", "purge_time")
 ]
 _FRESH_COLUMNS = ", ".join(_FRESH)
-_FRESH_VALUES = ", ".join(f"%({field})s::{_TYPES.get(field, 'text')}" for field in _FRESH)
+# Nothing has changed it since it was made.
+_FRESH_VALUES = ", ".join(
+    f"%({'create_time' if field == 'update_time' else field})s::{_TYPES.get(field, 'text')}" for field in _FRESH
+)
 
 _INSERT = f"""
 WITH event AS ({INSERT_EVENT})
@@ -45,17 +51,21 @@ INSERT INTO tasks ({_FRESH_COLUMNS}) VALUES ({_FRESH_VALUES})
 """
 
 # One round trip: where the key is taken, the claim is empty and nothing else happens.
-_INSERT_ONCE = f"""
-WITH claim AS ({CLAIM}),
-event AS (
-    INSERT INTO events (kind, resource, actor, owner_id, changes)
-    SELECT %(event_kind)s, %(event_resource)s, %(event_actor)s, %(event_owner_id)s, %(event_changes)s::jsonb FROM claim
-),
-task AS (
-    INSERT INTO tasks ({_FRESH_COLUMNS}) SELECT {_FRESH_VALUES} FROM claim
+_INSERT_ONCE = Statement(
+    f"""
+    WITH claim AS ({CLAIM}),
+    event AS (
+        INSERT INTO events (kind, resource, actor, owner_id, changes)
+        SELECT %(event_kind)s, %(event_resource)s, %(event_actor)s, %(owner_id)s::uuid, %(event_changes)s::jsonb
+        FROM claim
+    ),
+    task AS (
+        INSERT INTO tasks ({_FRESH_COLUMNS}) SELECT {_FRESH_VALUES} FROM claim
+    )
+    SELECT 1 FROM claim
+    """,
+    adapters,
 )
-SELECT 1 FROM claim
-"""
 
 _VISIBLE = "(owner_id = %(caller)s OR assignee_id = %(caller)s OR %(all)s)"
 
@@ -188,10 +198,10 @@ async def insert(connection: Connection, task: Task, event: dict[str, Any]) -> N
     await connection.execute(_INSERT, _parameters(task) | event)
 
 
-async def insert_once(connection: Connection, task: Task, event: dict[str, Any], claim: dict[str, Any]) -> bool:
+async def insert_once(connection: WatchedConnection, task: Task, event: dict[str, Any], claim: dict[str, Any]) -> bool:
     """Writes a new task, its event and its idempotency record with the answer; or nothing, where the key is taken."""
-    cursor = await connection.execute(_INSERT_ONCE, _parameters(task) | event | claim)
-    return cursor.rowcount == 1
+    parameters = {**task._asdict(), "labels": json.dumps(task.labels), **event, **claim}
+    return bool(await _INSERT_ONCE.fetch(connection, parameters))
 
 
 async def insert_all(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
 
+from api_service.connection import WatchedConnection
 from api_service.database import Connection
 from api_service.principal import Principal
 from api_service.tasks import listing, queries
@@ -86,19 +87,30 @@ def stands_alone(principal: Principal, task: Task) -> bool:
     return task.parent_id is None and task.assignee_id in (None, principal.id)
 
 
-async def create_all(
-    connection: Connection, principal: Principal, tasks: Sequence[Task], claim: dict[str, Any] | None = None
+async def create_all(connection: Connection, principal: Principal, tasks: Sequence[Task]) -> None:
+    """Writes new tasks in one statement."""
+    events, mails = _caused(principal, tasks)
+    if len(tasks) > 1 or mails:
+        await queries.insert_all(connection, tasks, events, mails)
+    else:
+        await queries.insert(connection, tasks[0], events[0])
+
+
+async def create_once(
+    connection: WatchedConnection, principal: Principal, tasks: Sequence[Task], claim: dict[str, Any]
 ) -> bool:
     """Writes new tasks in one statement; or nothing, where the claim on the key finds it taken."""
-    now = datetime.now(UTC)
-    events = [created(principal, task) for task in tasks]
-    mails = [each for task in tasks for each in notices(principal, None, task, now)]
+    events, mails = _caused(principal, tasks)
     if len(tasks) > 1 or mails:
         return await queries.insert_all(connection, tasks, events, mails, claim)
-    if claim is not None:
-        return await queries.insert_once(connection, tasks[0], events[0], claim)
-    await queries.insert(connection, tasks[0], events[0])
-    return True
+    return await queries.insert_once(connection, tasks[0], events[0], claim)
+
+
+def _caused(principal: Principal, tasks: Sequence[Task]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns the events of new tasks, and their notices."""
+    now = datetime.now(UTC)
+    events = [created(principal, task) for task in tasks]
+    return events, [each for task in tasks for each in notices(principal, None, task, now)]
 
 
 async def check_all(connection: Connection, principal: Principal, tasks: Sequence[Task], paths: Sequence[str]) -> None:

@@ -43,6 +43,17 @@ async def test_values_are_what_their_places_want(connection: WatchedConnection) 
     assert await prepared(connection) == 1
 
 
+async def test_null_and_bytes_arrive_as_such(connection: WatchedConnection) -> None:
+    asked = statement("SELECT %(nothing)s::text, %(raw)s::bytea, %(empty)s::bytea, %(text)s::text")
+    values = {"nothing": None, "raw": b"\x00\xff\\", "empty": b"", "text": "\\x00 ü"}
+    assert await asked.fetch(connection, values) == [(None, b"\x00\xff\\", b"", "\\x00 ü")]
+
+
+async def test_a_text_is_refused_rather_than_cut_off(connection: WatchedConnection) -> None:
+    with pytest.raises(psycopg.DataError):
+        await statement("SELECT %(text)s::text").fetch(connection, {"text": "a\0b"})
+
+
 async def test_a_rollback_takes_away_what_is_prepared_and_nobody_notices(connection: WatchedConnection) -> None:
     asked = statement("SELECT 1")
     for _ in range(2):
