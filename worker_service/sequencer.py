@@ -11,12 +11,15 @@ LOCK = 7_305_102_665
 #: Events of one batch, and so of one NOTIFY.
 BATCH = 1000
 
+#: Seconds between two batches, and between those of more events than `MANY`.
+PAUSE, LONG_PAUSE, MANY = 0.02, 0.06, 20
+
 
 class Sequencer(Loop):
     """Numbers events in id order, contiguously, one process at a time."""
 
     name = "sequencer"
-    pause = 0.02
+    pause = PAUSE
     #: A batch costs a commit, however small it is: without a pause, a twelfth of PostgreSQL's time under CreateTask.
     full = BATCH
 
@@ -24,7 +27,10 @@ class Sequencer(Loop):
         """Numbers one batch; returns how many events that were."""
         connection = self._database.connection
         if not queries.unsequenced(connection):
+            self.pause = PAUSE
             return 0
         numbered = queries.sequence(connection, LOCK, BATCH)
+        # Where much is written, who watches waits a little longer, and those who write share with fewer batches.
+        self.pause = LONG_PAUSE if numbered > MANY else PAUSE
         metrics.SEQUENCED.inc(numbered)
         return numbered

@@ -22,7 +22,7 @@ from worker_service.jobs import Job
 from worker_service.loops import connect
 from worker_service.reaper import Reaper
 from worker_service.registry import Registry
-from worker_service.sequencer import LOCK, Sequencer
+from worker_service.sequencer import LOCK, LONG_PAUSE, MANY, PAUSE, Sequencer
 from worker_service.settings import WorkerSettings
 from worker_service.transport import make_app
 
@@ -226,6 +226,13 @@ class TestSequencer:
         jobs.connection.execute("NOTIFY taskhub_events, 'all'")
         assert [n.payload for n in jobs.connection.notifies(timeout=PATIENCE, stop_after=2)] == ["3", "all"]
         assert Sequencer(database).run_once() == 0
+
+    def test_where_much_is_written_the_pauses_are_longer_and_only_there(self, jobs: Jobs, database: Database) -> None:
+        sequencer = Sequencer(database)
+        for count, pause in ((MANY, PAUSE), (MANY + 1, LONG_PAUSE), (0, PAUSE)):
+            _emit(jobs.connection, count)
+            sequencer.run_once()
+            assert sequencer.pause == pause
 
     def test_an_event_that_commits_late_gets_a_later_position(
         self, jobs: Jobs, database: Database, database_url: str
