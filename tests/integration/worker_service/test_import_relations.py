@@ -14,6 +14,7 @@ from shared.ids import new_id
 from tests.integration.worker_service.test_tasks_export import export, result
 from tests.integration.worker_service.test_tasks_import import enqueue, owner, report, run, titles
 from tests.support.jobs import Jobs
+from worker_service.files import inserts
 from worker_service.jobs import tasks_import
 from worker_service.settings import WorkerSettings
 
@@ -190,3 +191,31 @@ def test_no_more_lines_wait_than_a_worker_can_remember(
     run(settings)
     assert [line for line, _, _ in wrong(jobs, id_)] == [3, 4]
     assert titles(jobs) == ["w", "0", "1"]
+
+
+def test_what_waits_is_remembered_by_the_next_attempt(
+    settings: WorkerSettings, jobs: Jobs, owner: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_import, "PART", 2)
+    inserted: list[list[str]] = []
+
+    def insert(connection: Any, owner: Any, lines: Any) -> Any:
+        inserted.append([line.fields["title"] for line in lines])
+        if len(inserted) == 3:
+            raise RuntimeError("lost")
+        return inserts.insert(connection, owner, lines)
+
+    monkeypatch.setattr(tasks_import, "insert", insert)
+    objects = [
+        {"title": "part", "id": "p", "parent_task": "w"},
+        {"title": "other", "id": "o"},
+        {"title": "whole", "id": "w"},
+    ]
+    id_ = enqueue(jobs, owner, lines(*objects), key_field="id", mode="SKIP_INVALID")
+    run(settings)
+    assert jobs.state(id_) == "WAITING"
+    jobs.connection.execute("UPDATE jobs SET schedule_time = now(), rank = now() WHERE id = %s", [id_])
+    run(settings)
+    assert inserted == [["other"], ["whole"], ["part"], ["part"]]
+    assert tree(jobs, owner) == {"part": "whole", "other": None, "whole": None}
+    assert [line["line"] for line in report(jobs, id_)] == [2, 3, 1]
