@@ -20,6 +20,7 @@ from api_service.auth.address import normalise
 from api_service.auth.passwords import Passwords
 from api_service.credentials import queries as credentials
 from api_service.database import Connection
+from api_service.interceptors.words import in_words
 from api_service.lockouts import service as lockouts
 from api_service.lockouts.service import Lockouts
 from api_service.origin import Origin
@@ -79,7 +80,7 @@ def create_admin(settings: ApiSettings, email: str, password_fd: int | None = No
     password = _password(password_fd)
     for wrong in protovalidate.collect_violations(RegisterRequest(email=email, password=password)):
         field = wrong.proto.field.elements[0].field_name if wrong.proto.field else "request"
-        sys.exit(f"taskhub: the {field} {wrong.proto.message}")
+        sys.exit(f"taskhub: the {field} {in_words(str(wrong.rule_value)) or wrong.proto.message}")
     try:
         email = normalise(email)
         policy.check(password, email)

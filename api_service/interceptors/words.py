@@ -14,6 +14,11 @@ _SAID = {
     r"^[^\x00-\x1f\x7f-\x9f]*$": "must not hold a control character",
     "^[^\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]*$": "must be one line, without control characters",
     "^[a-z][a-z0-9_./-]{0,62}$": "must be 1 to 63 of a-z, 0-9, _, -, . and /, beginning with a letter",
+    r"^[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+([.][a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+)*@[^@\x00-\x20\x7f]+$": (
+        "must be an address such as ada@example.com"
+    ),
+    "^[a-z]+([._][a-z]+)*$": "must be a scope, such as tasks.read",
+    "^[a-z0-9_.]*$": "must be of a-z, 0-9, _ and .",
     r"^task\.[a-z_]{1,40}$": "must be a kind of event, such as task.completed",
 }
 

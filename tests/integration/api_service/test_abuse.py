@@ -131,11 +131,12 @@ def serves(api: Api, caller: Account) -> None:
     assert any(soon() for _ in range(3))
 
 
-def test_a_message_of_64_mebibytes(api: Api) -> None:
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_message_of_64_mebibytes(api: Api, compression: grpc.Compression) -> None:
     caller, before = api.account(), memory(api)
     huge = task_service_pb2.CreateTaskRequest(task=task_pb2.Task(title="x", description="x" * (64 * MIB)))
     with pytest.raises(grpc.RpcError) as caught:
-        api.tasks.CreateTask(huge, metadata=caller.metadata, timeout=PATIENCE)
+        api.tasks.CreateTask(huge, metadata=caller.metadata, timeout=PATIENCE, compression=compression)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert memory(api) - before < 16
     serves(api, caller)

@@ -25,6 +25,12 @@ def test_a_domain_that_is_none_is_refused_by_the_name_of_its_field(domain: str) 
     assert refused.value.violations[0][0] == "new_email"
 
 
+def test_a_local_part_that_no_mail_server_takes_is_refused() -> None:
+    assert normalise("a" * 64 + "@example.com")
+    with pytest.raises(InvalidArgument):
+        normalise("a" * 65 + "@example.com")
+
+
 def test_a_domain_that_grows_too_long_in_the_dns_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         normalise("a" * 64 + "@" + "ü.example" * 20 + ".example")

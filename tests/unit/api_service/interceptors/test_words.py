@@ -1,4 +1,4 @@
-"""Refusals are for people: no pattern of the contract reaches a caller of TaskService as a regular expression."""
+"""Refusals are for people: no pattern of the contract reaches a caller as a regular expression."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor
-from taskhub.v1 import task_service_pb2
+from taskhub.v1 import (
+    auth_service_pb2,
+    job_service_pb2,
+    service_account_service_pb2,
+    task_service_pb2,
+    user_service_pb2,
+)
 
 from api_service.interceptors.words import in_words
 
@@ -26,11 +32,20 @@ def patterns(message: Descriptor) -> Iterator[str]:
             yield from patterns(inner)
 
 
-SERVICE = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
+FILES: tuple[Any, ...] = (
+    auth_service_pb2,
+    user_service_pb2,
+    service_account_service_pb2,
+    task_service_pb2,
+    job_service_pb2,
+)
+SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()]
 
 
-@pytest.mark.parametrize("pattern", sorted({each for m in SERVICE.methods for each in patterns(m.input_type)}))
-def test_every_pattern_of_task_service_is_said_in_words(pattern: str) -> None:
+@pytest.mark.parametrize(
+    "pattern", sorted({each for s in SERVICES for m in s.methods for each in patterns(m.input_type)})
+)
+def test_every_pattern_of_the_contract_is_said_in_words(pattern: str) -> None:
     said = in_words(pattern)
     assert said is not None
     assert "^" not in said
