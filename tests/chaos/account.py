@@ -16,6 +16,8 @@ from tests.chaos.scene import Injected
 THINGS, LINES, WIDTH = 5, 15, 600
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: The date and time of a line of ours or PostgreSQL's, UTC; one without belongs to the line before.
+_WHEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)")
 _QUIET = {"debug", "info"}
 
 
@@ -48,20 +50,20 @@ def _plain(row: dict[str, Any]) -> str:
 
 def _logged(path: Path, began: float, named: Sequence[str]) -> list[str]:
     """Returns the last lines since then that name one of these, or that are no mere information."""
-    found = []
+    found, late = [], False
     for line in path.read_text(errors="replace").splitlines():
-        try:
-            said = json.loads(line)
-            late, loud = said["timestamp"] >= _stamp(began), said["level"] not in _QUIET
-        except (ValueError, KeyError, TypeError):
-            late, loud = True, True  # not ours: PostgreSQL, Redis, or a process that could not even log
-        if late and (loud or any(id_ in line for id_ in named)):
+        when = _WHEN.search(line)
+        late = datetime.fromisoformat(f"{when[1]}T{when[2]}+00:00").timestamp() >= began if when else late
+        if late and (_loud(line) or any(id_ in line for id_ in named)):
             found.append(f"{path.name}: {line[:WIDTH]}")
     return found[-LINES:]
 
 
-def _stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
+def _loud(line: str) -> bool:
+    try:
+        return json.loads(line)["level"] not in _QUIET
+    except (ValueError, KeyError, TypeError):
+        return True  # not ours: PostgreSQL, or a process that could not even log
 
 
 def _clock(seconds: float) -> str:

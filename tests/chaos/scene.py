@@ -84,7 +84,11 @@ class Scene:
 
     def freeze(self, role: Role, seconds: float, name: str) -> None:
         """Sends SIGSTOP to a process of this role, and SIGCONT later, while the faults go on."""
-        process = psutil.Process(self.strike(role, signal.SIGSTOP, name))
+        pid = self.strike(role, signal.SIGSTOP, name)
+        try:
+            process = psutil.Process(pid)
+        except psutil.NoSuchProcess:  # an earlier fault has reached it meanwhile
+            return
 
         def wake() -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
