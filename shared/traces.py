@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -12,6 +12,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+_NOTHING = nullcontext(trace.INVALID_SPAN)
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -30,12 +32,12 @@ class Tracer:
         """Whether spans go anywhere."""
         return self._provider is not None
 
-    @contextmanager
-    def span(self, name: str, kind: SpanKind, traceparent: str | None) -> Iterator[Span]:
+    def span(self, name: str, kind: SpanKind, traceparent: str | None) -> AbstractContextManager[Span]:
         """Opens a span under `traceparent`, the W3C header of whoever caused it."""
-        if self._provider is None:
-            yield trace.INVALID_SPAN
-            return
+        return _NOTHING if self._provider is None else self._span(name, kind, traceparent)
+
+    @contextmanager
+    def _span(self, name: str, kind: SpanKind, traceparent: str | None) -> Iterator[Span]:
         parent = _propagator.extract({"traceparent": traceparent} if traceparent else {})
         # An exception's words, and those of its causes, may repeat what a driver was given.
         with self._tracer.start_as_current_span(

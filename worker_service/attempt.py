@@ -6,13 +6,13 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import TypeVar
 
 import psycopg
 import structlog
 from opentelemetry.trace import SpanKind
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from shared.crypto import Secrets
 from shared.states import AttemptState
@@ -87,16 +87,17 @@ class Attempts:
         job = current.job
         self.read_answers()
         self._commits.database.renew()
-        with self._bound(job), self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span:
-            state = self._outcome(job, partial(self._execute, current))
-            if self._held.current is not None:
-                self._held.end()
-            if state is not AttemptState.RUNNING:
-                span.set_attribute("taskhub.outcome", state)
-                self._record(current, state)
-
-    def _bound(self, job: Claimed) -> AbstractContextManager[None]:
-        return structlog.contextvars.bound_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt)
+        bound = bind_contextvars(job=str(job.id), kind=job.kind, attempt=job.attempt)
+        try:
+            with self._tracer.span(f"job {job.kind}", SpanKind.CONSUMER, job.traceparent) as span:
+                state = self._outcome(job, partial(self._execute, current))
+                if self._held.current is not None:
+                    self._held.end()
+                if state is not AttemptState.RUNNING:
+                    span.set_attribute("taskhub.outcome", state)
+                    self._record(current, state)
+        finally:
+            reset_contextvars(**bound)
 
     def _record(self, current: Current, state: AttemptState) -> None:
         # A line for each pure job would cost more than the job.
@@ -159,21 +160,17 @@ class Attempts:
 
     def _perform(self, current: Current) -> AttemptState:
         job = current.job
-        with ExitStack() as stack:
-            context = Context(current, self._commits.database, self._settings, self._secrets, stack)
-            try:
-                returned = self._registry.handler(job.kind)(context)
-            finally:
-                current.interruptible = False
-                if os.getpid() != self._pid:
-                    # A fork of the handler's has come back: the job and the connections are its parent's.
-                    os._exit(FORKED)
-                self._seconds += time.monotonic() - current.start
-            result = None if returned is None else as_json(returned)
+        context = Context(current, self._commits.database, self._settings, self._secrets)
+        try:
+            result = self._handle(current, context)
             if context.opened is not None:
                 # Effect and completion: both commit, or neither does.
-                self._commits.send(current, context.opened, stack, result)
+                self._commits.send(current, context.opened, result)
                 return AttemptState.RUNNING
+        except BaseException:
+            if context.opened is not None:
+                context.opened.abandon()
+            raise
         if not self._commits.database.tidy():
             raise RuntimeError("the handler has left a transaction open")
         if self._registry.pure(job.kind):
@@ -181,6 +178,17 @@ class Attempts:
         else:
             self.settle(lambda connection: self._succeed(connection, job, result))
         return AttemptState.SUCCEEDED
+
+    def _handle(self, current: Current, context: Context) -> str | None:
+        try:
+            returned = self._registry.handler(current.job.kind)(context)
+        finally:
+            current.interruptible = False
+            if os.getpid() != self._pid:
+                # A fork of the handler's has come back: the job and the connections are its parent's.
+                os._exit(FORKED)
+            self._seconds += time.monotonic() - current.start
+        return None if returned is None else as_json(returned)
 
     def _succeed(self, connection: Connection, job: Claimed, result: str | None) -> None:
         if not queries.succeed(connection, job, result):

@@ -6,18 +6,14 @@ alone and at once; only the waiting overlaps. See docs/decisions/overlapping-com
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Generator
-from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
-from psycopg import generators
-from psycopg.pq import TransactionStatus
 
 from worker_service import queries
-from worker_service.database import Connection, Database
+from worker_service.connection import JobConnection
+from worker_service.database import Database
 from worker_service.errors import LeaseLost
 from worker_service.held import Current
 
@@ -30,28 +26,7 @@ class Commit(NamedTuple):
 
     current: Current
     database: Database
-    #: Leaving it reads the answer.
-    pipeline: ExitStack
-
-
-class _OneGo(psycopg.Pipeline):
-    """A pipeline that sends all it holds with one system call, and waits only when it is left.
-
-    psycopg's own sends each command by itself and waits for the answer to its Sync.
-    """
-
-    _sent = False
-
-    def send(self) -> None:
-        """Sends what was queued, and the Sync after which the server answers."""
-        self._enqueue_sync()
-        while self.command_queue:
-            self.command_queue.popleft()()
-        self._conn.wait(generators.send(self.pgconn))
-        self._sent = True
-
-    def _exit_gen(self) -> Generator[Any, Any, None]:
-        return self._fetch_gen(flush=False) if self._sent else super()._exit_gen()
+    connection: JobConnection
 
 
 class Commits:
@@ -70,31 +45,24 @@ class Commits:
         """Returns a commit whose answer has to be read: the oldest if no connection is idle, or any of them."""
         return self._sent.popleft() if self._sent and (all_of_them or not self._idle) else None
 
-    def send(self, current: Current, connection: Connection, transaction: ExitStack, result: str | None) -> None:
-        """Sends the completion and the COMMIT of the transaction that `transaction` leaves, open on `connection`."""
-        if connection.info.transaction_status == TransactionStatus.IDLE:
+    def send(self, current: Current, connection: JobConnection, result: str | None) -> None:
+        """Sends the completion and the COMMIT of the transaction that is open on `connection`."""
+        if not connection.in_transaction:
             raise RuntimeError("the handler has ended its transaction itself")
         database = self._idle[0]
-        stack = ExitStack()
-        pipeline = connection._pipeline = _OneGo(connection)  # noqa: SLF001 - `pipeline()` enters what it finds there
         try:
-            stack.enter_context(connection.pipeline())
             queries.succeed_or_abort(connection, current.job, result)
-            transaction.close()
-            pipeline.send()
         except BaseException:
-            with contextlib.suppress(psycopg.Error):
-                stack.close()
             # Whether it was committed nobody knows: the fence does.
             database.close()
             raise
         self._idle.popleft()
-        self._sent.append(Commit(current, database, stack))
+        self._sent.append(Commit(current, database, connection))
 
     def answer(self, commit: Commit) -> None:
         """Waits for the answer. Raises LeaseLost, or psycopg.Error: then it may have been committed, or not."""
         try:
-            commit.pipeline.close()
+            commit.connection.read_answer()
         except psycopg.errors.DivisionByZero as error:
             commit.database.close()
             raise LeaseLost from error

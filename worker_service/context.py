@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+import psycopg
 
 from shared.crypto import Secrets
 from worker_service import queries
+from worker_service.connection import JobConnection
 from worker_service.database import Connection, Database
 from worker_service.errors import LeaseLost
 from worker_service.held import Current
@@ -23,17 +26,14 @@ T = TypeVar("T")
 class Context:
     """One attempt at a job, seen from inside its handler."""
 
-    def __init__(
-        self, current: Current, database: Database, settings: WorkerSettings, secrets: Secrets, stack: ExitStack
-    ) -> None:
+    def __init__(self, current: Current, database: Database, settings: WorkerSettings, secrets: Secrets) -> None:
         self.job: Claimed = current.job
         self.settings = settings
         self.secrets = secrets
         #: What `transaction()` was opened on: no other will do for the completion.
-        self.opened: Connection | None = None
+        self.opened: JobConnection | None = None
         self._current = current
         self._database = database
-        self._stack = stack
         self._steps: dict[str, Any] | None = None
 
     @property
@@ -98,9 +98,7 @@ class Context:
         kept = False
         try:
             with connection.transaction():
-                if self._database.pooled:
-                    # Where nothing else uses the session, that was said once.
-                    queries.bound_idleness(connection, self.settings.lease_seconds)
+                self._bound_idleness(connection)
                 yield connection
                 kept = True
         finally:
@@ -116,8 +114,19 @@ class Context:
         """
         if self.opened is not None:
             raise RuntimeError("a job has one transaction")
-        with ExitStack() as stack:
-            self.opened = stack.enter_context(self._begun())
-            stack.callback(setattr, self, "opened", None)
-            yield self.opened
-            self._stack.push(stack.pop_all())
+        connection, before = self._database.connection, None if self._steps is None else dict(self._steps)
+        self.opened = connection
+        connection.begin()
+        try:
+            self._bound_idleness(connection)
+            yield connection
+        except BaseException as error:
+            connection.abandon()
+            self.opened, self._steps = None, before
+            if not isinstance(error, psycopg.Rollback):
+                raise
+
+    def _bound_idleness(self, connection: Connection) -> None:
+        # Where nothing else uses the session, that was said once.
+        if self._database.pooled:
+            queries.bound_idleness(connection, self.settings.lease_seconds)

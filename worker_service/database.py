@@ -11,6 +11,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
+from worker_service.connection import JobConnection
+
 Connection = psycopg.Connection[dict[str, Any]]
 
 #: A vanished server is noticed within about ten seconds, also in the middle of a query.
@@ -49,14 +51,14 @@ class Database:
         self._name = name
         self._setup = setup
         self.pooled = pooled
-        self._connection: Connection | None = None
+        self._connection: JobConnection | None = None
         self._session: Session | None = None
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> JobConnection:
         """The open connection. Raises psycopg.OperationalError while there is none to be had."""
         if self._connection is None or self._connection.closed:
-            connection: Connection = psycopg.Connection.connect(
+            connection = JobConnection.connect(
                 self._dsn,
                 autocommit=True,
                 prepare_threshold=None if self.pooled else 1,

@@ -6,8 +6,10 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from select import PIPE_BUF
 from typing import NamedTuple, TextIO
 
 from shared.states import AttemptState
@@ -49,17 +51,32 @@ class Notes:
         """Counts and logs what was noted."""
         ended, self._ended = self._ended, []
         self._written = time.monotonic()
-        for job, outcome, seconds, _, _ in ended:
+        for job, _, seconds, _, _ in ended:
             metrics.START_LATENCY.labels(job.queue).observe(max(0.0, job.latency))
-            metrics.FINISHED.labels(job.kind, outcome).inc()
             metrics.DURATION.labels(job.kind).observe(seconds)
+        for (kind, outcome), attempts in Counter((each.job.kind, each.outcome) for each in ended).items():
+            metrics.FINISHED.labels(kind, outcome).inc(attempts)
         if self._enabled:
             self._log(each for each in ended if each.logged)
 
     def _log(self, ended: Iterable[Ended]) -> None:
         with contextlib.suppress(OSError):  # a full disk is no job's business
-            self._stream.writelines(map(_line, ended))
+            # The stream empties its buffer at the end of each line: one by one they would be as many system calls.
+            for lines in _chunks(map(_line, ended)):
+                self._stream.write(lines)
             self._stream.flush()
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[str]:
+    """Joins lines to what a pipe takes as one, so that nothing of other processes comes in between."""
+    chunk = ""
+    for line in lines:
+        if chunk and len(chunk) + len(line) > PIPE_BUF:
+            yield chunk
+            chunk = ""
+        chunk += line
+    if chunk:
+        yield chunk
 
 
 def _line(ended: Ended) -> str:

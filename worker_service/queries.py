@@ -19,6 +19,7 @@ from shared.errors import TaskHubError
 from shared.events import CHANNEL as EVENTS_CHANNEL
 from shared.outbox import CHANNEL as JOBS_CHANNEL
 from shared.outbox import INSERT_JOB, RANK_SLACK
+from worker_service.connection import JobConnection, Statement
 from worker_service.database import Connection, Session
 from worker_service.texts import printable
 
@@ -186,12 +187,19 @@ def succeed(connection: Connection, job: Claimed, result: str | None) -> bool:
     return _changed(connection, f"{_SUCCEED} SELECT FROM ended", _success(job, result))
 
 
-def succeed_or_abort(connection: Connection, job: Claimed, result: str | None) -> None:
-    """Completes the job, or aborts the transaction (division by zero) if the lease was lost.
+_SUCCEED_OR_ABORT = Statement(
+    b"taskhub_succeed",
+    (f"{_SUCCEED} SELECT 1 / count(*) FROM ended" % {"id": "$1", "claim_token": "$2", "result": "$3"}).encode(),
+)
 
-    For a COMMIT that is sent without waiting: it must not commit the effect of a lost lease.
+
+def succeed_or_abort(connection: JobConnection, job: Claimed, result: str | None) -> None:
+    """Completes the job and commits, or aborts the transaction (division by zero) if the lease was lost.
+
+    The COMMIT is sent without waiting: it must not commit the effect of a lost lease.
     """
-    connection.execute(f"{_SUCCEED} SELECT 1 / count(*) FROM ended", _success(job, result))
+    values = [str(job.id).encode(), b"%d" % job.claim_token, None if result is None else result.encode()]
+    connection.finish(_SUCCEED_OR_ABORT, values)
 
 
 def _success(job: Claimed, result: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import io
 import json
 import uuid
 from datetime import datetime
+from select import PIPE_BUF
 
 from shared.states import AttemptState
 from worker_service import metrics
@@ -48,3 +49,20 @@ def test_a_full_disk_ends_no_batch() -> None:
     notes = Notes(enabled=True, stream=FullDisk())
     notes.take(job(), AttemptState.SUCCEEDED, 0.1, logged=True)
     notes.write()
+
+
+def test_lines_go_out_together_as_far_as_a_pipe_takes_them_as_one() -> None:
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    notes = Notes(enabled=True, stream=Stream())
+    for _ in range(100):
+        notes.take(job(), AttemptState.SUCCEEDED, 0.1, logged=True)
+    notes.write()
+    assert len("".join(written).splitlines()) == 100
+    assert len(written) < 20
+    assert all(len(text) <= PIPE_BUF and text.endswith("\n") for text in written)
