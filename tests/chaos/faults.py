@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import psutil
 import psycopg
@@ -82,6 +83,49 @@ def crash_postgres(scene: Scene) -> None:
     eventually(lambda: killed not in [each.pid for each in scene.stack.postgres()], PATIENCE)
     eventually(scene.stack.database_answers, PATIENCE)
     scene.mark("postgres", gone, time.time())
+
+
+def end_sessions(scene: Scene) -> None:
+    """Ends every third session of PostgreSQL, whatever it is in the middle of, as an operator or a proxy does."""
+    _tell_sessions(scene, "pg_terminate_backend", "taskhub%")
+
+
+def cancel_statements(scene: Scene) -> None:
+    """Cancels what every third session of the workers is in the middle of."""
+    _tell_sessions(scene, "pg_cancel_backend", "taskhub%r")
+
+
+def _tell_sessions(scene: Scene, what: str, names: str) -> None:
+    statement = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s AND pid <> pg_backend_pid() ORDER BY 1"
+    with _database(scene) as connection:
+        pids = [row[0] for row in connection.execute(statement, [names]).fetchall()]
+        for pid in scene.rng.sample(pids, len(pids) // 3):
+            connection.execute(f"SELECT {what}(%s)", [pid])
+    scene.note(f"{what} of {len(pids) // 3} sessions", None)
+
+
+def lock_jobs(scene: Scene) -> None:
+    """Locks the table of jobs for a while, as a migration does: well below the lock timeout of calls."""
+    with _database(scene) as connection, connection.transaction():
+        connection.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        scene.note("LOCK TABLE jobs", None)
+        # In PostgreSQL, so that it does not last longer where we are held up.
+        connection.execute("SELECT pg_sleep(%s)", [scene.rng.uniform(0.5, 2)])
+
+
+def fill_redis(scene: Scene) -> None:
+    """Lets Redis refuse to write for some seconds: it is full, and must not forget (`noeviction`)."""
+    eventually(scene.stack.redis_answers, PATIENCE)
+    scene.stack.limit_redis(1)
+    scene.note("redis is full", None)
+    scene.pause(scene.rng.uniform(2, 8))
+    eventually(scene.stack.redis_answers, PATIENCE)
+    scene.stack.limit_redis(0)
+
+
+def _database(scene: Scene) -> psycopg.Connection[Any]:
+    eventually(scene.stack.database_answers, PATIENCE)
+    return psycopg.connect(scene.stack.database, autocommit=True)
 
 
 def remove_redis(scene: Scene, seconds: float) -> None:
@@ -258,5 +302,9 @@ ANY: dict[str, Fault] = {
         freeze_loops,
         freeze_api_server,
         stall_redis,
+        end_sessions,
+        cancel_statements,
+        lock_jobs,
+        fill_redis,
     )
 }

@@ -229,7 +229,7 @@ def mix(*choices: Fault) -> Row:
     return Row(
         "MIX",
         fault="everything: SIGKILL of any process, of all workers at once, SIGSTOP beyond the lease, FLUSHALL, "
-        "PostgreSQL and Redis crashed or frozen",
+        "PostgreSQL and Redis crashed or frozen, sessions ended, statements cancelled, jobs locked, Redis full",
         load="CreateTask and CompleteTask with keys and retries; jobs with a row, in steps, and pure ones",
         must="lost 0, twice 0; no call fails for good; every event has its place",
         loads=lambda n: [

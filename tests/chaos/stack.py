@@ -224,6 +224,12 @@ class Stack:
         client.flushall()
         client.close()
 
+    def limit_redis(self, size: int) -> None:
+        """Bounds Redis to so many bytes, or not at all."""
+        client = redis.Redis.from_url(self.environment["TASKHUB_BROKER_URL"], socket_timeout=5)
+        client.config_set("maxmemory", size)
+        client.close()
+
     def database_answers(self) -> bool:
         """Whether PostgreSQL takes connections and queries."""
         try:
