@@ -55,6 +55,8 @@ def make_app(broker_url: str, queues: Iterable[str]) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry=True,
+        # Also where it refuses: full, or read-only after a failover. Celery would end, with all that it runs.
+        broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=REDIS if broker_url.startswith(("redis", "rediss", "sentinel")) else {},
