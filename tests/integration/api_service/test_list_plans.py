@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
+from psycopg.sql import Literal
 
 from api_service.connection import WatchedConnection
 from api_service.keyset import pack, unpack
-from api_service.tasks.listing import TaskList, page, page_query, place, task_list
+from api_service.tasks.listing import Query, TaskList, page, page_query, place, task_list
 from api_service.tasks.row import Raw
 from bench.tasks import BIG, PARENT, fill
 from tests.support.servers import Postgres
+
+Cursor = AsyncCursor[TupleRow]
 
 ROWS = 40_000
 LIMIT = 20
@@ -46,11 +52,22 @@ COMMON = [
 
 async def read(url: str, list_: TaskList, after: Sequence[Any] | None) -> tuple[list[dict[str, Any]], list[Raw]]:
     """Returns what every scan touched on the way to a page, and the page."""
-    query = page_query(list_, after, LIMIT)
     async with await WatchedConnection.connect(url, autocommit=True) as connection:
-        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.statement}", query.parameters)
-        [[[explained]]] = await cursor.fetchall()
+        [[[explained]]] = await (await _explain(connection, list_, page_query(list_, after, LIMIT))).fetchall()
         return list(_scans(explained["Plan"])), await page(connection, list_, after, LIMIT)
+
+
+async def _explain(connection: WatchedConnection, list_: TaskList, query: Query) -> Cursor:
+    """Carries a list out by its plan: one for the values of its filter, or one for all."""
+    explain = "EXPLAIN (ANALYZE, FORMAT JSON)"
+    if list_.condition.parameters:
+        return await connection.execute(f"{explain} {query.statement}", query.parameters)
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query.statement)))
+    numbered = query.statement % {name: f"${number}" for number, name in enumerate(names, 1)}
+    values = ", ".join(Literal(query.parameters[name]).as_string(connection) for name in names)
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE page AS {numbered}")
+    return await connection.execute(f"{explain} EXECUTE page" + (f" ({values})" if values else ""))
 
 
 def _scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -94,3 +111,24 @@ def test_a_page_reads_about_a_page(
         if len(rows) < LIMIT:
             return
         after = unpack(pack(place(list_, rows[-1])))
+
+
+async def planned_for_all(url: str, list_: TaskList) -> bool:
+    """Returns whether the first page and the second came to have plans that serve every call."""
+    async with await WatchedConnection.connect(url, autocommit=True) as connection:
+        after = None
+        for _ in range(2):
+            for _ in range(10):
+                rows = await page(connection, list_, after, LIMIT)
+            after = unpack(pack(place(list_, rows[-1])))
+        found = await connection.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+        plans = await found.fetchall()
+        return len(plans) == 2 and all(generic + custom == 10 and custom <= 5 for generic, custom in plans)
+
+
+@pytest.mark.parametrize("reader", [BIG, None], ids=["mine", "everybody's"])
+@pytest.mark.parametrize("order_by", ["", "due_time", "priority, title desc"])
+def test_a_list_without_a_filter_is_not_planned_for_each_call(
+    filled: str, order_by: str, reader: uuid.UUID | None
+) -> None:
+    assert asyncio.run(planned_for_all(filled, task_list(reader, "", order_by, show_deleted=False)))
