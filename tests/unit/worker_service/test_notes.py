@@ -41,14 +41,19 @@ def test_what_is_not_logged_is_counted_all_the_same() -> None:
 
 
 class FullDisk(io.StringIO):
+    tried = 0
+
     def flush(self) -> None:
+        self.tried += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_disk_ends_no_batch() -> None:
-    notes = Notes(enabled=True, stream=FullDisk())
+    disk = FullDisk()
+    notes = Notes(enabled=True, stream=disk)
     notes.take(job(), AttemptState.SUCCEEDED, 0.1, logged=True)
     notes.write()
+    assert disk.tried == 1
 
 
 def test_lines_go_out_together_as_far_as_a_pipe_takes_them_as_one() -> None:
